@@ -1,0 +1,74 @@
+// What every command's flags have in common; a door of yargs for the command files. Each flag of a command can be given as
+// a variable as well: `--cache-size 0` is `PAVOSTORE_CACHE_SIZE=0`; the flag wins. Variables of other commands' flags are
+// ignored, which yargs' own `.env()` beside `.strict()` would not do.
+
+import type { CommandModule, Options } from 'yargs';
+import { PavostoreError } from './errors.ts';
+
+export type { ArgumentsCamelCase, Argv, CommandModule, InferredOptionTypes, Options } from 'yargs';
+
+/** Exit codes of the program: documented in every `--help`. */
+export const exitCode = { done: 0, failed: 1, usage: 2 } as const;
+
+/** The flags that more than one command takes, so that they mean the same everywhere. */
+export const commonOptions = {
+  data: { type: 'string', default: './data', describe: 'folder of the data set', requiresArg: true },
+  host: { type: 'string', default: '127.0.0.1', describe: 'address to listen on', requiresArg: true },
+  members: {
+    type: 'string',
+    describe: 'the shards: a comma list of URLs, dns://HOST:PORT or dns+srv://NAME',
+    requiresArg: true,
+  },
+  replicas: { type: 'number', describe: 'how many shards hold each slice', requiresArg: true },
+  json: { type: 'boolean', default: false, describe: 'print the result as JSON' },
+  logLevel: {
+    type: 'string',
+    choices: ['trace', 'debug', 'info', 'warn', 'error', 'silent'],
+    default: 'info',
+    describe: 'least level of the log lines on standard error',
+    requiresArg: true,
+  },
+} as const satisfies Record<string, Options>;
+
+/** The variable of a flag: `cache-size` or `cacheSize` to `PAVOSTORE_CACHE_SIZE`. */
+export function variableOf(optionName: string): string {
+  return `PAVOSTORE_${optionName
+    .replace(/([a-z])([A-Z])/g, '$1_$2')
+    .replaceAll('-', '_')
+    .toUpperCase()}`;
+}
+
+/** The same options with what the environment says as their defaults. Throws `usage` for a value that cannot be the option's. */
+export function withEnvironment<O extends Record<string, Options>>(options: O, env: NodeJS.ProcessEnv = process.env): O {
+  const result: Record<string, Options> = {};
+  for (const [name, option] of Object.entries(options)) {
+    const text = env[variableOf(name)];
+    result[name] =
+      text === undefined || text === '' ? option : { ...option, default: parseVariable(name, option, text), demandOption: false };
+  }
+  return result as O;
+}
+
+/** Throws `usage` unless `n` is a whole number from `min` to `max`. */
+export function wholeNumber(flag: string, n: number, min: number, max: number): number {
+  if (!Number.isInteger(n) || n < min || n > max)
+    throw new PavostoreError('usage', `${flag} ${n}: a whole number from ${min} to ${max} is needed`);
+  return n;
+}
+
+function parseVariable(name: string, option: Options, text: string): unknown {
+  const refuse = (reason: string): PavostoreError => new PavostoreError('usage', `${variableOf(name)}="${text}": ${reason}`);
+  if (option.choices && !option.choices.includes(text)) throw refuse(`one of ${option.choices.join(', ')} is needed`);
+  if (option.type === 'number') {
+    const n = Number(text);
+    if (Number.isNaN(n)) throw refuse('a number is needed');
+    return n;
+  }
+  if (option.type === 'boolean') {
+    if (!/^(true|false|1|0)$/.test(text)) throw refuse('true or false is needed');
+    return text === 'true' || text === '1';
+  }
+  return option.type === 'array' || option.array ? text.split(',') : text;
+}
+
+export type AnyCommand = CommandModule<object, never>;

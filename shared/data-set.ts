@@ -1,0 +1,163 @@
+// The data set on disk: where its files lie, and how `current`, a manifest and a slice are read from it.
+//
+//     DATA/current                        which version is published, one line
+//     DATA/versions/ID/manifest.json
+//     DATA/versions/ID/slices/0000.slice  one for each index, at least four digits
+//
+// Only deploy/ writes it, and never in place: see deploy/publish/. Nothing here follows a link out of a version.
+
+import { createHash } from 'node:crypto';
+import { constants } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
+import { join } from 'node:path';
+import { crc32 } from 'node:zlib';
+import { PavostoreError } from './errors.ts';
+import { limits } from './limits.ts';
+import { isVersionId, type Manifest, type ManifestSlice, parseManifest } from './manifest.ts';
+import { readSlice, type Slice, sliceHeaderSize } from './slice-layout.ts';
+
+/** What `current` says. A greater sequence is newer, whatever the ids are. */
+export type Current = { readonly sequence: number; readonly id: string; readonly previousId: string | undefined };
+
+export function currentPath(dataDir: string): string {
+  return join(dataDir, 'current');
+}
+
+export function versionsPath(dataDir: string): string {
+  return join(dataDir, 'versions');
+}
+
+export function versionPath(dataDir: string, id: string): string {
+  return join(versionsPath(dataDir), id);
+}
+
+export function manifestPath(versionDir: string): string {
+  return join(versionDir, 'manifest.json');
+}
+
+export function slicesPath(versionDir: string): string {
+  return join(versionDir, 'slices');
+}
+
+export function slicePath(versionDir: string, sliceIndex: number): string {
+  return join(slicesPath(versionDir), sliceName(sliceIndex));
+}
+
+export function sliceName(sliceIndex: number): string {
+  return `${String(sliceIndex).padStart(4, '0')}.slice`;
+}
+
+/** `pavostore-current 1 SEQUENCE ID PREVIOUS-ID-OR-DASH CRC32\n`; the CRC-32 is of all before the space that precedes it. */
+export function formatCurrent(current: Current): string {
+  const body = `pavostore-current 1 ${current.sequence} ${current.id} ${current.previousId ?? '-'}`;
+  return `${body} ${crc32(body).toString(16).padStart(8, '0')}\n`;
+}
+
+/** Throws `current_malformed`. */
+export function parseCurrent(text: string, what: string): Current {
+  const refuse = (reason: string): PavostoreError => new PavostoreError('current_malformed', `${what}: ${reason}`);
+  const parts = /^(pavostore-current (\d+) (\d{1,16}) ([0-9a-f]{32}) (-|[0-9a-f]{32})) ([0-9a-f]{8})\n$/.exec(text);
+  if (!parts) throw refuse(`not one line "pavostore-current 1 SEQUENCE ID PREVIOUS CRC32": ${JSON.stringify(text.slice(0, 120))}`);
+  const [, body, format, sequence, id, previousId, crcRead] = parts as unknown as [string, string, string, string, string, string, string];
+  const crc = crc32(body).toString(16).padStart(8, '0');
+  if (crc !== crcRead) throw refuse(`CRC ${crcRead}, computed ${crc}`);
+  if (format !== '1') throw refuse(`format ${format}; this Pavostore reads format 1`);
+  return { sequence: Number(sequence), id, previousId: previousId === '-' ? undefined : previousId };
+}
+
+/** What is published in `dataDir`; undefined when nothing is yet. Throws `current_malformed` or the system's error. */
+export async function readCurrent(dataDir: string): Promise<Current | undefined> {
+  const path = currentPath(dataDir);
+  const text = await readSmallFile(path, limits.currentSizeMax, 'current_malformed');
+  return text === undefined ? undefined : parseCurrent(text, path);
+}
+
+/** The manifest of a version in `dataDir`. Throws `version_missing` or `manifest_malformed`. */
+export async function readManifest(dataDir: string, id: unknown): Promise<Manifest> {
+  if (!isVersionId(id))
+    throw new PavostoreError('version_missing', `${JSON.stringify(String(id).slice(0, 80))} is not a version id: 32 hex digits`);
+  const manifest = await readManifestAt(versionPath(dataDir, id));
+  if (manifest.id !== id) throw new PavostoreError('manifest_malformed', `${versionPath(dataDir, id)}: holds version ${manifest.id}`);
+  return manifest;
+}
+
+/** The manifest in a version's folder, wherever that lies. */
+export async function readManifestAt(versionDir: string): Promise<Manifest> {
+  const path = manifestPath(versionDir);
+  const text = await readSmallFile(path, limits.manifestSizeMax, 'manifest_malformed');
+  if (text === undefined) throw new PavostoreError('version_missing', `${path}: no such file`);
+  return parseManifest(text, path);
+}
+
+/** Reads a whole slice into memory and checks it against `expected` and itself. Throws `slice_malformed` or the system's error. */
+export async function loadSlice(path: string, sliceIndex: number, sliceCount: number, expected: ManifestSlice): Promise<Slice> {
+  const bytes = await readSliceFile(path, expected);
+  const headerSha256 = createHash('sha256').update(bytes.subarray(0, sliceHeaderSize)).digest('hex');
+  if (headerSha256 !== expected.headerSha256) {
+    throw new PavostoreError(
+      'slice_malformed',
+      `${path}: SHA-256 of its header is ${headerSha256}, the manifest says ${expected.headerSha256}`,
+    );
+  }
+  const slice = readSlice(bytes, path);
+  const { header } = slice;
+  if (header.sliceIndex !== sliceIndex || header.sliceCount !== sliceCount || header.entryCount !== expected.entries) {
+    throw new PavostoreError(
+      'slice_malformed',
+      `${path}: slice ${header.sliceIndex} of ${header.sliceCount} with ${header.entryCount} entries; ` +
+        `the manifest says ${sliceIndex} of ${sliceCount} with ${expected.entries}`,
+    );
+  }
+  return slice;
+}
+
+/** The file's bytes in a Buffer with an ArrayBuffer of its own, so that it can be transferred between threads. */
+async function readSliceFile(path: string, expected: ManifestSlice): Promise<Buffer> {
+  const file = await openFile(path);
+  try {
+    const { size } = await file.stat();
+    if (size !== expected.bytes) throw new PavostoreError('slice_malformed', `${path}: ${size} bytes, the manifest says ${expected.bytes}`);
+    const bytes = Buffer.allocUnsafeSlow(size);
+    await readFully(file, bytes, 0, path);
+    return bytes;
+  } finally {
+    await file.close();
+  }
+}
+
+/** Opens a file for reading, never through a link at its end. */
+export async function openFile(path: string): Promise<FileHandle> {
+  return await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+}
+
+/** Fills `bytes` from `position` in the file, in reads of at most 64 MiB. Throws `slice_malformed` when the file ends before. */
+export async function readFully(file: FileHandle, bytes: Buffer, position: number, what: string): Promise<void> {
+  const readSizeMax = 64 * 1024 * 1024;
+  let at = 0;
+  while (at < bytes.length) {
+    const { bytesRead } = await file.read(bytes, at, Math.min(readSizeMax, bytes.length - at), position + at);
+    if (bytesRead === 0)
+      throw new PavostoreError('slice_malformed', `${what}: ends at ${position + at}, expected ${position + bytes.length}`);
+    at += bytesRead;
+  }
+}
+
+async function readSmallFile(path: string, sizeMax: number, code: 'current_malformed' | 'manifest_malformed'): Promise<string | undefined> {
+  let file: FileHandle;
+  try {
+    file = await openFile(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw new PavostoreError(code, `${path}: ${(error as Error).message}`, { cause: error });
+  }
+  try {
+    const { size } = await file.stat();
+    if (size > sizeMax) throw new PavostoreError(code, `${path}: ${size} bytes, at most ${sizeMax}`);
+    return await file.readFile('utf8');
+  } catch (error) {
+    if (error instanceof PavostoreError) throw error;
+    throw new PavostoreError(code, `${path}: ${(error as Error).message}`, { cause: error });
+  } finally {
+    await file.close();
+  }
+}

@@ -1,0 +1,59 @@
+// Sizes (`5GiB`) and durations (`250ms`) as people write them, and as messages show them.
+
+import { PavostoreError } from './errors.ts';
+
+const sizeUnits: Readonly<Record<string, number>> = {
+  '': 1,
+  b: 1,
+  kb: 1e3,
+  mb: 1e6,
+  gb: 1e9,
+  tb: 1e12,
+  kib: 2 ** 10,
+  mib: 2 ** 20,
+  gib: 2 ** 30,
+  tib: 2 ** 40,
+};
+
+const durationUnits: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
+
+/** `5GiB`, `1.5 GB`, `0` to bytes. Throws `usage`. */
+export function parseSize(text: string): number {
+  const parts = /^(\d+(?:\.\d+)?)\s*([a-zA-Z]*)$/.exec(text.trim());
+  const unit = parts ? sizeUnits[parts[2]!.toLowerCase()] : undefined;
+  if (!parts || unit === undefined)
+    throw new PavostoreError('usage', `"${text}" is not a size: give a number and B, KiB, MiB, GiB, KB, MB or GB`);
+  return Math.floor(Number(parts[1]) * unit);
+}
+
+/** `250ms`, `1s`, `2m` to milliseconds. Throws `usage`. */
+export function parseDuration(text: string): number {
+  const parts = /^(\d+(?:\.\d+)?)\s*(ms|s|m|h)$/.exec(text.trim());
+  if (!parts) throw new PavostoreError('usage', `"${text}" is not a duration: give a number and ms, s, m or h`);
+  return Number(parts[1]) * durationUnits[parts[2]!]!;
+}
+
+/** Bytes for people: `512 B`, `1.3 GiB`. */
+export function formatSize(bytes: number): string {
+  const names = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
+  let amount = bytes;
+  let name = 0;
+  while (amount >= 1024 && name < names.length - 1) {
+    amount /= 1024;
+    name++;
+  }
+  return name === 0 ? `${bytes} B` : `${amount.toFixed(amount < 10 ? 2 : amount < 100 ? 1 : 0)} ${names[name]}`;
+}
+
+/** Milliseconds for people: `850 ms`, `12.3 s`, `3 min 05 s`. */
+export function formatDuration(ms: number): string {
+  if (ms < 1_000) return `${Math.round(ms)} ms`;
+  if (ms < 60_000) return `${(ms / 1_000).toFixed(1)} s`;
+  const seconds = Math.round(ms / 1_000);
+  return `${Math.floor(seconds / 60)} min ${String(seconds % 60).padStart(2, '0')} s`;
+}
+
+/** A count for people: `1,234,567`. */
+export function formatCount(n: number): string {
+  return n.toLocaleString('en-US');
+}

@@ -1,0 +1,21 @@
+// Tests run by Node's own type stripping, as the product does. `unit` is what `npm test` runs; `containers`
+// needs a container engine and says so when there is none.
+
+import { defineConfig } from 'vitest/config';
+
+const common = {
+  experimental: { viteModuleRunner: false },
+  pool: 'forks',
+  testTimeout: 60_000,
+  hookTimeout: 60_000,
+} as const;
+
+export default defineConfig({
+  test: {
+    maxWorkers: 2,
+    projects: [
+      { test: { ...common, name: 'unit', include: ['test/**/*.test.ts'], exclude: ['test/containers/**'] } },
+      { test: { ...common, name: 'containers', include: ['test/containers/**/*.test.ts'], testTimeout: 600_000, hookTimeout: 600_000 } },
+    ],
+  },
+});
