@@ -2,10 +2,10 @@
 // a variable as well: `--cache-size 0` is `PAVOSTORE_CACHE_SIZE=0`; the flag wins. Variables of other commands' flags are
 // ignored, which yargs' own `.env()` beside `.strict()` would not do.
 
-import type { CommandModule, Options } from 'yargs';
+import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
 import { PavostoreError } from './errors.ts';
 
-export type { ArgumentsCamelCase, Argv, CommandModule, InferredOptionTypes, Options } from 'yargs';
+export type { Options } from 'yargs';
 
 /** Exit codes of the program: documented in every `--help`. */
 export const exitCode = { done: 0, failed: 1, usage: 2 } as const;
@@ -29,6 +29,34 @@ export const commonOptions = {
     requiresArg: true,
   },
 } as const satisfies Record<string, Options>;
+
+/** What a command file declares; `run` throws a `PavostoreError` for what the user can mend. */
+export type CommandDefinition<O extends Record<string, Options>> = {
+  /** As yargs reads it: `split <files..>`. */
+  readonly command: string;
+  readonly describe: string;
+  readonly options: O;
+  /** Pairs of a command line without the leading `pavostore`, and what it does. */
+  readonly examples: readonly (readonly [string, string])[];
+  readonly run: (args: ArgumentsCamelCase<InferredOptionTypes<O>>) => Promise<void>;
+};
+
+/** The yargs command of a definition: flags with their variables, examples and exit codes in its help. */
+export function defineCommand<const O extends Record<string, Options>>(definition: CommandDefinition<O>): CommandModule<object, object> {
+  const { command, describe, options, examples, run } = definition;
+  return {
+    command,
+    describe,
+    builder: (yargs) => {
+      yargs.options(withEnvironment(options));
+      for (const [line, effect] of examples) yargs.example(`$0 ${line}`, effect);
+      return yargs.epilogue(
+        'Each flag is also a variable: --cache-size is PAVOSTORE_CACHE_SIZE.\nExit codes: 0 done, 1 failed, 2 wrong usage.',
+      );
+    },
+    handler: async (args) => await run(args as ArgumentsCamelCase<InferredOptionTypes<O>>),
+  };
+}
 
 /** The variable of a flag: `cache-size` or `cacheSize` to `PAVOSTORE_CACHE_SIZE`. */
 export function variableOf(optionName: string): string {
@@ -70,5 +98,3 @@ function parseVariable(name: string, option: Options, text: string): unknown {
   }
   return option.type === 'array' || option.array ? text.split(',') : text;
 }
-
-export type AnyCommand = CommandModule<object, never>;
