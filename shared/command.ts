@@ -2,10 +2,10 @@
 // a variable as well: `--cache-size 0` is `PAVOSTORE_CACHE_SIZE=0`; the flag wins. Variables of other commands' flags are
 // ignored, which yargs' own `.env()` beside `.strict()` would not do.
 
-import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options } from 'yargs';
+import type { ArgumentsCamelCase, CommandModule, InferredOptionTypes, Options, PositionalOptions } from 'yargs';
 import { PavostoreError } from './errors.ts';
 
-export type { Options } from 'yargs';
+export type { Options, PositionalOptions } from 'yargs';
 
 /** Exit codes of the program: documented in every `--help`. */
 export const exitCode = { done: 0, failed: 1, usage: 2 } as const;
@@ -31,30 +31,41 @@ export const commonOptions = {
 } as const satisfies Record<string, Options>;
 
 /** What a command file declares; `run` throws a `PavostoreError` for what the user can mend. */
-export type CommandDefinition<O extends Record<string, Options>> = {
+export type CommandDefinition<O extends Record<string, Options>, P extends Record<string, PositionalOptions>> = {
   /** As yargs reads it: `split <files..>`. */
   readonly command: string;
   readonly describe: string;
   readonly options: O;
+  /** What `command` names in brackets; these have no variables. */
+  readonly positionals?: P;
   /** Pairs of a command line without the leading `pavostore`, and what it does. */
   readonly examples: readonly (readonly [string, string])[];
-  readonly run: (args: ArgumentsCamelCase<InferredOptionTypes<O>>) => Promise<void>;
+  readonly run: (args: CommandArguments<O, P>) => Promise<void>;
 };
 
+/** The parsed command line, as `run` gets it. */
+export type CommandArguments<O extends Record<string, Options>, P extends Record<string, PositionalOptions>> = ArgumentsCamelCase<
+  InferredOptionTypes<O> & InferredOptionTypes<P>
+>;
+
 /** The yargs command of a definition: flags with their variables, examples and exit codes in its help. */
-export function defineCommand<const O extends Record<string, Options>>(definition: CommandDefinition<O>): CommandModule<object, object> {
-  const { command, describe, options, examples, run } = definition;
+export function defineCommand<
+  const O extends Record<string, Options>,
+  const P extends Record<string, PositionalOptions> = Record<never, PositionalOptions>,
+>(definition: CommandDefinition<O, P>): CommandModule<object, object> {
+  const { command, describe, options, positionals, examples, run } = definition;
   return {
     command,
     describe,
     builder: (yargs) => {
       yargs.options(withEnvironment(options));
+      for (const [name, positional] of Object.entries(positionals ?? {})) yargs.positional(name, positional);
       for (const [line, effect] of examples) yargs.example(`$0 ${line}`, effect);
       return yargs.epilogue(
         'Each flag is also a variable: --cache-size is PAVOSTORE_CACHE_SIZE.\nExit codes: 0 done, 1 failed, 2 wrong usage.',
       );
     },
-    handler: async (args) => await run(args as ArgumentsCamelCase<InferredOptionTypes<O>>),
+    handler: async (args) => await run(args as CommandArguments<O, P>),
   };
 }
 

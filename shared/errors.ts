@@ -28,6 +28,7 @@ export const errorTable = {
   slice_loading: { status: 503, title: 'The slice of this key is still being loaded' },
   slice_corrupt: { status: 503, title: 'The slice of this key failed its check' },
   overloaded: { status: 503, title: 'Too many requests are waiting' },
+  response_full: { status: 503, title: 'The response has no room for this value: ask again with fewer keys' },
   slice_not_held: { status: 421, title: 'This shard does not hold the slice of this key' },
   version_not_held: { status: 421, title: 'This shard does not hold that version' },
   deadline_exceeded: { status: 504, title: 'No shard answered in time' },
@@ -46,6 +47,7 @@ export const errorTable = {
   key_duplicated: { status: 500, title: 'A key stands in the input more than once' },
   slice_too_large: { status: 500, title: 'A slice would be larger than 1 GiB' },
   disk_short: { status: 500, title: 'There is not enough disk space' },
+  data_unwritable: { status: 500, title: 'The data folder cannot be written' },
   publish_locked: { status: 500, title: 'Another process is publishing' },
   spill_malformed: { status: 500, title: 'A temporary file of the split failed its check' },
 
@@ -53,6 +55,7 @@ export const errorTable = {
   members_malformed: { status: 500, title: 'The list of members is malformed' },
   reply_malformed: { status: 500, title: 'An answer of another process is malformed' },
   router_unreachable: { status: 500, title: 'The router does not answer' },
+  child_failed: { status: 500, title: 'A process of the local cluster did not start' },
   port_in_use: { status: 500, title: 'The port is taken' },
   usage: { status: 500, title: 'The command line is wrong' },
 } as const satisfies Record<string, { status: number; title: string }>;

@@ -33,11 +33,16 @@ export const limits = {
   spillBits: 8,
   /** What a worker takes from the input at a time; larger than the longest line. */
   inputChunkSize: 16 * MiB,
+  /** Records of a chunk that a worker scans before it spills them: 5 MiB of columns; chunks of usual records are one batch. */
+  batchRecordsMax: 256 * KiB,
   /** Records of one partition that a worker sorts in memory at a time; beyond it the partition is read in several sweeps. */
   sealMemoryMax: 256 * MiB,
   heartbeatIntervalMs: 5_000,
   /** Twelve missed heartbeats: the writer is gone, its temporary folder and its lock may be taken. */
   heartbeatStaleMs: 60_000,
+  /** How long a publisher waits for another one: publishing takes moments, unless it must verify a version that is there already. */
+  publishLockWaitMs: 120_000,
+  publishLockRetryMs: 50,
 
   // HTTP, for clients.
   headerSizeMax: 64 * KiB,
@@ -45,6 +50,8 @@ export const limits = {
   mgetKeysMax: 500,
   /** 500 keys of 2,048 bytes in base64, with their JSON, fit. */
   mgetBodySizeMax: 2 * MiB,
+  /** Values of one response to `/mget`, in bytes: they are held until the last key is answered. */
+  mgetValuesSizeMax: 64 * MiB,
   headersTimeoutMs: 5_000,
   requestTimeoutMs: 10_000,
   connectionsCheckingIntervalMs: 1_000,
@@ -77,6 +84,8 @@ export const limits = {
 
   // Members.
   pollIntervalMs: 1_000,
+  /** While a member has not answered yet, or still loads: a starting cluster is seen whole at once. */
+  pollStartIntervalMs: 200,
   pollDeadlineMs: 800,
   /** Refused or silent for two polls: not alive, for routing; the next good poll brings it back. */
   memberSilentMs: 2_500,
@@ -93,7 +102,15 @@ export const limits = {
   dnsTimeoutMs: 2_000,
   currentWatchIntervalMs: 1_000,
 
+  replicasMax: 16,
+
+  // Tools.
+  toolDeadlineMs: 5_000,
+  toolReplySizeMax: 128 * MiB,
+
   // Versions, in the router.
+  /** A newer version that somebody still loads is switched to after this long, when each slice has a holder. */
+  versionFlipMs: 60_000,
   /** How long a starting router waits for a complete version before it serves the best covered one. */
   versionWaitMs: 2_000,
 
@@ -103,6 +120,10 @@ export const limits = {
   /** A child that ran for this long starts with the shortest delay again. */
   restartForgiveMs: 30_000,
   stopGraceMs: 10_000,
+  /** How often a starting cluster asks its router whether all is there. */
+  localStatusIntervalMs: 50,
+  /** Ports that are tried for the shards before giving up. */
+  localPortsTriedMax: 1_000,
 } as const;
 
 const requestLineSizeMin = '/get?key='.length + 3 * limits.keySizeMax;
@@ -112,6 +133,7 @@ assert(limits.inputChunkSize > limits.keySizeMax + limits.valueSizeMax + 3, 'a c
 assert(limits.sliceSizeMax < 2 ** 31, 'offsets in a slice are positive 32-bit integers');
 assert(limits.serverKeepAliveMs > limits.clientKeepAliveMs + limits.socketSilentMs, 'a client closes an idle socket first');
 assert(limits.batchRequestSizeMax > limits.batchKeysMax * (limits.keySizeMax + 2) + 64, 'a full batch fits');
+assert(limits.publishLockWaitMs > limits.heartbeatStaleMs, 'a publisher outwaits the lock of a dead one');
 assert(limits.heartbeatStaleMs > 4 * limits.heartbeatIntervalMs, 'a slow heartbeat is not a dead one');
 assert(limits.pollDeadlineMs < limits.pollIntervalMs, 'polls of one member do not pile up');
 assert(limits.memberSilentMs > 2 * limits.pollIntervalMs, 'one lost poll does not make a member dead');

@@ -57,3 +57,11 @@ export function formatDuration(ms: number): string {
 export function formatCount(n: number): string {
   return n.toLocaleString('en-US');
 }
+
+/** A duration of a flag in milliseconds. Throws `usage` unless it is from `minMs` to `maxMs`. */
+export function durationBetween(flag: string, text: string, minMs: number, maxMs: number): number {
+  const ms = parseDuration(text);
+  if (ms < minMs || ms > maxMs)
+    throw new PavostoreError('usage', `${flag} ${text}: ${formatDuration(minMs)} to ${formatDuration(maxMs)} is needed`);
+  return ms;
+}

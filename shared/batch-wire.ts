@@ -1,0 +1,109 @@
+// Batch, wire format 1: what a router asks a shard over `POST /batch`, and the reply; both directions on one page.
+//
+//     request   u8 protocol = 1 | version id, 16 bytes | u32 count | per key: u16 length, key
+//     reply     u8 protocol = 1 | version id, 16 bytes | u32 count | per key, in order: u8 status, for `found`: u32 length, value
+//
+// Little endian. A reply is at most `batchReplySizeMax`, unless a single value exceeds it; keys whose value found no room
+// are `deferred`: ask again. Only a 200 of this type, version and count is an answer; all else is a failed try.
+
+import { limits } from './limits.ts';
+
+export const batchContentType = 'application/vnd.pavostore.batch';
+export const batchProtocol = 1;
+export const batchHeadSize = 21;
+
+/** The states of one key in a reply. */
+export const batchStatus = { found: 0, missing: 1, notHeld: 2, loading: 3, corrupt: 4, deferred: 5 } as const;
+export type BatchStatus = (typeof batchStatus)[keyof typeof batchStatus];
+
+/** The whole request for the keys of `lookups`: latin1 strings of 1 to `keySizeMax` characters, at most `batchKeysMax` of them. */
+export function encodeBatchRequest(versionId: Buffer, lookups: readonly { readonly key: string }[]): Buffer {
+  let size = batchHeadSize;
+  for (const { key } of lookups) size += 2 + key.length;
+  const request = Buffer.allocUnsafe(size);
+  writeBatchHead(request, versionId, lookups.length);
+  let at = batchHeadSize;
+  for (const { key } of lookups) {
+    request[at] = key.length & 0xff;
+    request[at + 1] = key.length >>> 8;
+    request.write(key, at + 2, 'latin1');
+    at += 2 + key.length;
+  }
+  return request;
+}
+
+/** Protocol, version id (16 bytes) and count, at the start of a request or a reply. */
+export function writeBatchHead(target: Buffer, versionId: Buffer, count: number): void {
+  target[0] = batchProtocol;
+  versionId.copy(target, 1);
+  target.writeUInt32LE(count, 17);
+}
+
+export type BatchRequest = {
+  readonly versionId: Buffer;
+  readonly count: number;
+  /** Where each key starts in `bytes`, and after the last one where it ends: key i is from `keyStarts[i]` to `keyStarts[i + 1] - 2`. */
+  readonly keyStarts: Uint32Array;
+  readonly bytes: Buffer;
+};
+
+/** Reads and checks a request; undefined when it is malformed in any way. Keys are views into `bytes`. */
+export function readBatchRequest(bytes: Buffer): BatchRequest | undefined {
+  if (bytes.length < batchHeadSize || bytes[0] !== batchProtocol) return undefined;
+  const count = bytes.readUInt32LE(17);
+  if (count < 1 || count > limits.batchKeysMax) return undefined;
+  const keyStarts = new Uint32Array(count + 1);
+  let at = batchHeadSize;
+  for (let i = 0; i < count; i++) {
+    if (at + 2 > bytes.length) return undefined;
+    const keySize = bytes[at]! | (bytes[at + 1]! << 8);
+    if (keySize < 1 || keySize > limits.keySizeMax) return undefined;
+    keyStarts[i] = at + 2;
+    at += 2 + keySize;
+    if (at > bytes.length) return undefined;
+  }
+  keyStarts[count] = at + 2;
+  return at === bytes.length ? { versionId: bytes.subarray(1, 17), count, keyStarts, bytes } : undefined;
+}
+
+/** One key's part of a reply, as `readBatchReply` hands it out: for `found`, the value is from `start` to `end` in the reply. */
+export type BatchAnswer = (keyIndex: number, status: BatchStatus, start: number, end: number) => void;
+
+/** True when `reply` is a well-formed answer to a request of this version with `count` keys. Nothing may be taken from it before. */
+export function isBatchReply(reply: Buffer, versionId: Buffer, count: number): boolean {
+  if (reply.length < batchHeadSize || reply[0] !== batchProtocol) return false;
+  if (reply.compare(versionId, 0, 16, 1, 17) !== 0 || reply.readUInt32LE(17) !== count) return false;
+  let at = batchHeadSize;
+  for (let i = 0; i < count; i++) {
+    if (at >= reply.length) return false;
+    const status = reply[at++]!;
+    if (status > batchStatus.deferred) return false;
+    if (status !== batchStatus.found) continue;
+    if (at + 4 > reply.length) return false;
+    const valueSize = readU32(reply, at);
+    if (valueSize > limits.valueSizeMax) return false;
+    at += 4 + valueSize;
+  }
+  return at === reply.length;
+}
+
+/** Hands out each key's status in order. `reply` must have passed `isBatchReply`. */
+export function readBatchReply(reply: Buffer, answer: BatchAnswer): void {
+  const count = reply.readUInt32LE(17);
+  let at = batchHeadSize;
+  for (let i = 0; i < count; i++) {
+    const status = reply[at++]! as BatchStatus;
+    if (status === batchStatus.found) {
+      const start = at + 4;
+      at = start + readU32(reply, at);
+      answer(i, status, start, at);
+    } else {
+      answer(i, status, 0, 0);
+    }
+  }
+}
+
+/** In bounds by the caller's check. */
+function readU32(bytes: Buffer, at: number): number {
+  return (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)) >>> 0;
+}

@@ -1,0 +1,155 @@
+// The door of undici: how our processes ask each other. Two ways: `fetchText` for polls and tools, each over a connection
+// apart from the data's; and `BatchPool`, the few keep-alive sockets to one shard over which batches go.
+//
+// undici's own timeouts cannot go below about a second: callers have deadlines of their own and let a late reply finish, since
+// aborting a running request would cost its socket. A socket that stays silent for `socketSilentMs` is destroyed here.
+
+import { Agent, type Dispatcher, errors, Pool } from 'undici';
+import { batchContentType } from './batch-wire.ts';
+import { PavostoreError } from './errors.ts';
+import { limits } from './limits.ts';
+
+export type HttpReply = {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+  readonly body: Buffer;
+};
+
+/** A client for polls and tools; `close` ends its sockets. */
+export class HttpClient {
+  readonly #agent = new Agent({
+    connections: 4,
+    pipelining: 1,
+    connect: { timeout: limits.connectTimeoutMs },
+    keepAliveTimeout: limits.clientKeepAliveMs,
+    keepAliveMaxTimeout: limits.clientKeepAliveMs,
+  });
+
+  /**
+   * One request to `http://address/path`, ended at `deadlineMs`. Rejects with the system's error, or `reply_malformed` for a
+   * body above `sizeMax` bytes.
+   */
+  async fetch(
+    address: string,
+    path: string,
+    options: { deadlineMs: number; sizeMax: number; method?: 'GET' | 'POST'; body?: string; headers?: Record<string, string> },
+  ): Promise<HttpReply> {
+    const { statusCode, headers, body } = await this.#agent.request({
+      origin: `http://${address}`,
+      path,
+      method: options.method ?? 'GET',
+      ...(options.body === undefined ? {} : { body: options.body }),
+      ...(options.headers ? { headers: options.headers } : {}),
+      signal: AbortSignal.timeout(options.deadlineMs),
+    });
+    const chunks: Buffer[] = [];
+    let size = 0;
+    for await (const chunk of body as AsyncIterable<Buffer>) {
+      size += chunk.length;
+      if (size > options.sizeMax)
+        throw new PavostoreError('reply_malformed', `http://${address}${path}: more than ${options.sizeMax} bytes`);
+      chunks.push(chunk);
+    }
+    return { status: statusCode, headers, body: Buffer.concat(chunks, size) };
+  }
+
+  async close(): Promise<void> {
+    await this.#agent.destroy();
+  }
+}
+
+/** Why a batch has no reply. `refused`: nothing was written, nobody listens; `broken`: the connection ended; `late`: silent; `wrong`: not an answer. */
+export type BatchFailure = 'refused' | 'broken' | 'late' | 'wrong';
+
+export type BatchCallbacks = {
+  /** The whole body of a 200 of the right type. The bytes belong to the receiver. */
+  readonly onReply: (body: Buffer) => void;
+  readonly onFailure: (failure: BatchFailure) => void;
+};
+
+/** The keep-alive sockets to one shard. Does not queue: the caller has at most `limits.batchesInFlightMax` batches under way. */
+export class BatchPool {
+  readonly #pool: Pool;
+
+  constructor(address: string) {
+    this.#pool = new Pool(`http://${address}`, {
+      connections: limits.batchesInFlightMax,
+      pipelining: 1,
+      allowH2: false,
+      connect: { timeout: limits.connectTimeoutMs, noDelay: true },
+      headersTimeout: limits.socketSilentMs,
+      bodyTimeout: limits.socketSilentMs,
+      keepAliveTimeout: limits.clientKeepAliveMs,
+      keepAliveMaxTimeout: limits.clientKeepAliveMs,
+    });
+  }
+
+  send(body: Buffer, callbacks: BatchCallbacks): void {
+    this.#pool.dispatch({ path: '/batch', method: 'POST', headers: batchRequestHeaders, body }, new BatchReply(callbacks));
+  }
+
+  /** Ends all sockets at once; batches under way fail. */
+  async close(): Promise<void> {
+    await this.#pool.destroy();
+  }
+}
+
+const batchRequestHeaders = ['content-type', batchContentType];
+
+/** The largest reply: full, but for one value that exceeds it, and the statuses of the rest. */
+const replySizeMax = limits.batchReplySizeMax + limits.valueSizeMax + limits.batchKeysMax * 5 + 64;
+
+/** Gathers one reply; exactly one of the callbacks is called. */
+class BatchReply implements Dispatcher.DispatchHandler {
+  readonly #callbacks: BatchCallbacks;
+  #chunks: Buffer[] = [];
+  #size = 0;
+  #isAnswer = false;
+  #done = false;
+
+  constructor(callbacks: BatchCallbacks) {
+    this.#callbacks = callbacks;
+  }
+
+  onRequestStart(): void {}
+
+  onResponseStart(
+    _controller: Dispatcher.DispatchController,
+    statusCode: number,
+    headers: Record<string, string | string[] | undefined>,
+  ): void {
+    this.#isAnswer = statusCode === 200 && headers['content-type'] === batchContentType;
+  }
+
+  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    this.#size += chunk.length;
+    if (this.#size > replySizeMax) controller.abort(new PavostoreError('reply_malformed', `a batch reply above ${replySizeMax} bytes`));
+    else if (this.#isAnswer) this.#chunks.push(chunk);
+  }
+
+  onResponseEnd(): void {
+    if (this.#done) return;
+    this.#done = true;
+    if (!this.#isAnswer) this.#callbacks.onFailure('wrong');
+    else this.#callbacks.onReply(this.#chunks.length === 1 ? this.#chunks[0]! : Buffer.concat(this.#chunks, this.#size));
+  }
+
+  onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
+    if (this.#done) return;
+    this.#done = true;
+    this.#callbacks.onFailure(failureOf(error));
+  }
+}
+
+function failureOf(error: Error & { code?: string }): BatchFailure {
+  if (error instanceof PavostoreError) return 'wrong';
+  if (error instanceof errors.HeadersTimeoutError || error instanceof errors.BodyTimeoutError) return 'late';
+  if (error instanceof errors.ConnectTimeoutError || isRefused(error)) return 'refused';
+  return 'broken';
+}
+
+/** True when nobody listens at the address, or it cannot be reached at all: nothing was sent. */
+export function isRefused(error: unknown): boolean {
+  const { code } = error as { code?: string };
+  return code === 'ECONNREFUSED' || code === 'EHOSTUNREACH' || code === 'ENETUNREACH' || code === 'ENOTFOUND';
+}

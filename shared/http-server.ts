@@ -1,0 +1,148 @@
+// The door of fastify: how every HTTP server of ours is set up. Errors are RFC 9457 problems with a stable code, those of
+// Node's own parser included; half-sent requests end in time; another method on a known path is 405, another path 404.
+//
+// The hot routes are answered by `fastPath`, ahead of fastify's routing: fastify's hooks and reply would cost more
+// than the answer itself. Whatever `fastPath` does not take goes the plain way.
+
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import Fastify, { type FastifyBaseLogger, type FastifyError, type FastifyInstance, LogController } from 'fastify';
+import { type ErrorCode, errorTable, isTemporary, PavostoreError, problemContentType, problemOf } from './errors.ts';
+import { originFormOf, pathOf } from './key-query.ts';
+import { limits } from './limits.ts';
+
+export type HttpServer = FastifyInstance;
+export type Logger = FastifyBaseLogger;
+
+/** Answers the request and returns true, or leaves it untouched and returns false. Must not throw. */
+export type FastPath = (request: IncomingMessage, response: ServerResponse, target: string) => boolean;
+
+export type HttpServerOptions = {
+  /** Stands in every log line: `router`, or `shard` and the member's name. */
+  readonly name: string;
+  readonly logLevel: string;
+  readonly fastPath: FastPath;
+  /** The methods of each path: of the plain routes and of those that `fastPath` answers. */
+  readonly methodsOf: Readonly<Record<string, readonly string[]>>;
+};
+
+/** A fastify instance, not listening yet, so that tests can `inject`. Its log lines go to standard error as JSON. */
+export function createHttpServer(options: HttpServerOptions): HttpServer {
+  const { name, logLevel, fastPath, methodsOf } = options;
+  const server = Fastify({
+    logger: { level: logLevel, name, stream: process.stderr },
+    // One line a request would cost more than the request; errors are logged by the error handler below.
+    logController: new LogController({ disableRequestLogging: true }),
+    bodyLimit: limits.mgetBodySizeMax,
+    forceCloseConnections: 'idle',
+    // While closing, requests on open connections are still answered: the drain is ours to time.
+    return503OnClosing: false,
+    exposeHeadRoutes: true,
+    clientErrorHandler: answerClientError,
+    frameworkErrors: (_error, _request, reply) => {
+      sendProblem(reply.raw, 'request_malformed', { detail: 'The path is not valid percent-encoding' });
+    },
+    routerOptions: { caseSensitive: true, ignoreTrailingSlash: false, ignoreDuplicateSlashes: false },
+    serverFactory: (handler) => {
+      const httpServer = createServer(
+        {
+          maxHeaderSize: limits.headerSizeMax,
+          headersTimeout: limits.headersTimeoutMs,
+          requestTimeout: limits.requestTimeoutMs,
+          connectionsCheckingInterval: limits.connectionsCheckingIntervalMs,
+          keepAliveTimeout: limits.serverKeepAliveMs,
+          insecureHTTPParser: false,
+          requireHostHeader: true,
+          noDelay: true,
+        },
+        (request, response) => {
+          const target = originFormOf(request.url ?? '/');
+          if (fastPath(request, response, target)) return;
+          const allowed = Object.hasOwn(methodsOf, pathOf(target)) ? methodsOf[pathOf(target)]! : undefined;
+          if (allowed && !allowed.includes(request.method ?? '')) return refuseMethod(request, response, allowed);
+          request.url = target;
+          handler(request, response);
+        },
+      );
+      return httpServer;
+    },
+  });
+  server.setNotFoundHandler((_request, reply) => {
+    reply.hijack();
+    sendProblem(reply.raw, 'route_not_found');
+  });
+  server.setErrorHandler((error: FastifyError | Error, request, reply) => {
+    reply.hijack();
+    const code = codeOfError(error);
+    if (code === 'internal') request.log.error({ err: error }, 'unexpected error in a request');
+    sendProblem(reply.raw, code, { detail: code === 'internal' ? errorTable.internal.title : error.message });
+  });
+  return server;
+}
+
+/** Starts to listen; returns the port. Throws `port_in_use`. */
+export async function listen(server: HttpServer, host: string, port: number): Promise<number> {
+  try {
+    await server.listen({ host, port, backlog: 4096 });
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'EADDRINUSE')
+      throw new PavostoreError('port_in_use', `${host}:${port} is taken by another process; give another --port`, { cause: error });
+    throw error;
+  }
+  return (server.server.address() as { port: number }).port;
+}
+
+/** Ends a response with a problem. Safe on a response whose client has gone. */
+export function sendProblem(
+  response: ServerResponse,
+  code: ErrorCode,
+  options: { detail?: string | undefined; headers?: readonly string[] | undefined } = {},
+): void {
+  if (response.headersSent) {
+    response.destroy();
+    return;
+  }
+  const body = JSON.stringify(problemOf(code, options.detail));
+  const headers = ['Content-Type', problemContentType, 'Content-Length', String(Buffer.byteLength(body)), 'Cache-Control', 'no-store'];
+  if (isTemporary(code)) headers.push('Retry-After', String(limits.retryAfterSeconds));
+  if (options.headers) headers.push(...options.headers);
+  response.writeHead(errorTable[code].status, headers);
+  response.end(body);
+}
+
+function refuseMethod(request: IncomingMessage, response: ServerResponse, allowed: readonly string[]): void {
+  sendProblem(response, 'method_not_allowed', {
+    detail: `${request.method} is not one of ${allowed.join(', ')}`,
+    headers: ['Allow', allowed.join(', ')],
+  });
+}
+
+/** Our code for an error of a route: our own, or the client's fault as fastify tells it. */
+function codeOfError(error: FastifyError | Error): ErrorCode {
+  if (error instanceof PavostoreError) return error.code;
+  const { code, statusCode } = error as FastifyError;
+  if (code === 'FST_ERR_CTP_BODY_TOO_LARGE') return 'body_too_large';
+  if (code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE') return 'media_type_unsupported';
+  return statusCode !== undefined && statusCode >= 400 && statusCode < 500 ? 'body_malformed' : 'internal';
+}
+
+/** A request that Node's parser refused: there is no response object, so the answer is written by hand. */
+function answerClientError(error: Error & { code?: string }, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || socket.destroyed) return;
+  const code: ErrorCode =
+    error.code === 'HPE_HEADER_OVERFLOW'
+      ? 'header_too_large'
+      : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+        ? 'request_timeout'
+        : 'request_malformed';
+  const body = JSON.stringify(problemOf(code));
+  const { status } = errorTable[code];
+  const phrase = { 400: 'Bad Request', 408: 'Request Timeout', 431: 'Request Header Fields Too Large' }[status as 400 | 408 | 431];
+  if (socket.writable) {
+    const head = `HTTP/1.1 ${status} ${phrase}\r\nContent-Type: ${problemContentType}\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n`;
+    socket.end(head + body);
+  }
+  // The rest of what the client sends is not read: without this, a client that goes on writing would keep the socket.
+  socket.destroySoon();
+}

@@ -1,0 +1,129 @@
+// The thin edge of the member table: every `pollIntervalMs` it resolves the source and asks each address for its status,
+// each poll with a deadline of its own, over connections apart from the data's. What it learns goes into the table.
+
+import { HttpClient, isRefused } from './http-client.ts';
+import { limits } from './limits.ts';
+import { type MemberSource, resolveAddresses } from './member-source.ts';
+import { MemberTable } from './member-table.ts';
+import { parseStatusReport } from './status-report.ts';
+
+export type MemberPollerOptions = {
+  readonly source: MemberSource;
+  /** Called when the table changed, and after the first full round. */
+  readonly onChange: () => void;
+  /** Called when the source could not be resolved, or an answer was malformed: once per distinct message. */
+  readonly onTrouble: (error: Error) => void;
+};
+
+export class MemberPoller {
+  readonly table: MemberTable;
+  readonly #options: MemberPollerOptions;
+  readonly #client = new HttpClient();
+  readonly #asking = new Map<string, Promise<void>>();
+  #listedAddresses: readonly string[];
+  #timer: NodeJS.Timeout | undefined;
+  #closed = false;
+  #firstRoundDone = false;
+  #revisionTold = -1;
+  #troubleTold = '';
+
+  constructor(options: MemberPollerOptions) {
+    this.#options = options;
+    this.#listedAddresses = options.source.kind === 'fixed' ? options.source.addresses : [];
+    this.table = new MemberTable(this.#listedAddresses);
+  }
+
+  /** Every listed address has been asked once, and has answered or failed. */
+  get firstRoundDone(): boolean {
+    return this.#firstRoundDone;
+  }
+
+  start(): void {
+    void this.#round();
+  }
+
+  /** Asks one member at once, without waiting for its turn: when a connection to it was refused. */
+  pollNow(address: string): void {
+    if (!this.#closed) void this.#ask(address).then(() => this.#tell());
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    await this.#client.close();
+    await Promise.allSettled(this.#asking.values());
+  }
+
+  async #round(): Promise<void> {
+    const startedMs = performance.now();
+    const resolved = await this.#resolve();
+    const addresses = new Set([...this.#listedAddresses, ...this.table.addresses]);
+    await Promise.all([...addresses].map((address) => this.#ask(address)));
+    if (this.#closed) return;
+    const nowMs = Date.now();
+    this.table.listed(this.#listedAddresses, nowMs);
+    this.table.forgetAbsent(nowMs);
+    if (resolved && !this.#firstRoundDone) {
+      this.#firstRoundDone = true;
+      this.#revisionTold = -1;
+    }
+    this.#tell();
+    const intervalMs = this.#isStarting() ? limits.pollStartIntervalMs : limits.pollIntervalMs;
+    this.#timer = setTimeout(() => void this.#round(), Math.max(10, intervalMs - (performance.now() - startedMs)));
+  }
+
+  /** Somebody has never been heard of, or still loads. */
+  #isStarting(): boolean {
+    const { members } = this.table;
+    return members.length === 0 || members.some(({ report, alive }) => !report || (alive && report.state === 'loading'));
+  }
+
+  /** An empty or failed answer changes nothing. */
+  async #resolve(): Promise<boolean> {
+    try {
+      const addresses = await resolveAddresses(this.#options.source);
+      if (addresses.length > 0) this.#listedAddresses = addresses;
+    } catch (error) {
+      this.#trouble(error as Error);
+    }
+    return this.#listedAddresses.length > 0;
+  }
+
+  #ask(address: string): Promise<void> {
+    const running = this.#asking.get(address);
+    if (running) return running;
+    const asking = this.#askOnce(address).finally(() => this.#asking.delete(address));
+    this.#asking.set(address, asking);
+    return asking;
+  }
+
+  async #askOnce(address: string): Promise<void> {
+    try {
+      const reply = await this.#client.fetch(address, '/status', { deadlineMs: limits.pollDeadlineMs, sizeMax: limits.statusSizeMax });
+      if (reply.status !== 200) throw new Error(`http://${address}/status answered ${reply.status}`);
+      this.table.answered(address, parseStatusReport(reply.body.toString(), address), Date.now());
+    } catch (error) {
+      if (this.#closed) return;
+      this.table.silent(address, Date.now(), isRefused(error));
+      if (!isNetworkError(error)) this.#trouble(error as Error);
+    }
+  }
+
+  #tell(): void {
+    if (this.#closed || this.table.revision === this.#revisionTold) return;
+    this.#revisionTold = this.table.revision;
+    this.#options.onChange();
+  }
+
+  #trouble(error: Error): void {
+    if (this.#closed || error.message === this.#troubleTold) return;
+    this.#troubleTold = error.message;
+    this.#options.onTrouble(error);
+  }
+}
+
+/** Silence and broken connections are what polls are for; only the rest deserves a word. */
+function isNetworkError(error: unknown): boolean {
+  const { name, code } = error as { name?: string; code?: string };
+  return name === 'TimeoutError' || name === 'AbortError' || (typeof code === 'string' && /^(E[A-Z]+|UND_ERR_.*)$/.test(code));
+}
