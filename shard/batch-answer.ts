@@ -1,0 +1,116 @@
+// A batch of keys against the slices in memory: bytes in, bytes out. The shard hashes each key itself and says `missing`
+// only from a verified slice that it holds.
+
+import { type BatchRequest, batchHeadSize, batchStatus, writeBatchHead } from '../shared/batch-wire.ts';
+import { keyHash32, type SliceIndex, sliceIndexOf } from '../shared/key-hash.ts';
+import { limits } from '../shared/limits.ts';
+import { findRecord, lookup, type Match } from '../shared/slice-layout.ts';
+import type { HeldVersion } from './held-version.ts';
+
+/** How keys were answered since the start; grows only. */
+export type AnswerCounts = { found: number; missing: number; notHeld: number; loading: number; corrupt: number; deferred: number };
+
+export const noAnswers = (): AnswerCounts => ({ found: 0, missing: 0, notHeld: 0, loading: 0, corrupt: 0, deferred: 0 });
+
+// Scratch of one batch at a time: an answer is made in one go, without waiting in between.
+const match: Match = { valueStart: 0, valueEnd: 0 };
+const statuses = new Uint8Array(limits.batchKeysMax);
+const valueStarts = new Uint32Array(limits.batchKeysMax);
+const valueEnds = new Uint32Array(limits.batchKeysMax);
+const valueBytes: (Buffer | undefined)[] = new Array(limits.batchKeysMax);
+
+/** The whole reply. `version` is the one that the request names, undefined when this shard does not hold it. */
+export function answerBatch(version: HeldVersion | undefined, request: BatchRequest, counts: AnswerCounts): Buffer {
+  const replySize = version ? lookUpAll(version, request, counts) : holdNone(request, counts);
+  return writeReply(request, replySize);
+}
+
+/** Looks up one key; for `found`, `match` holds the value's place in the slice's bytes. */
+export function lookUp(
+  version: HeldVersion,
+  keyBytes: Buffer,
+  keyStart: number,
+  keyEnd: number,
+  found: Match,
+): { readonly status: number; readonly bytes: Buffer | undefined } {
+  const hash = keyHash32(keyBytes, keyStart, keyEnd);
+  const sliceIndex = sliceIndexOf(hash, version.sliceBits);
+  const slice = version.slices[sliceIndex];
+  if (!slice) return { status: statusOfAbsent(version, sliceIndex), bytes: undefined };
+  const outcome = findRecord(slice, hash, keyBytes, keyStart, keyEnd, found);
+  if (outcome === lookup.found) return { status: batchStatus.found, bytes: slice.bytes };
+  return { status: outcome === lookup.missing ? batchStatus.missing : batchStatus.corrupt, bytes: undefined };
+}
+
+function lookUpAll(version: HeldVersion, request: BatchRequest, counts: AnswerCounts): number {
+  const { bytes, keyStarts, count } = request;
+  const { slices, sliceBits } = version;
+  let replySize = batchHeadSize + count;
+  let valuesTaken = 0;
+  for (let i = 0; i < count; i++) {
+    const keyStart = keyStarts[i]!;
+    const keyEnd = keyStarts[i + 1]! - 2;
+    const hash = keyHash32(bytes, keyStart, keyEnd);
+    const sliceIndex = sliceIndexOf(hash, sliceBits);
+    const slice = slices[sliceIndex];
+    if (!slice) {
+      statuses[i] = statusOfAbsent(version, sliceIndex);
+      if (statuses[i] === batchStatus.loading) counts.loading++;
+      else if (statuses[i] === batchStatus.corrupt) counts.corrupt++;
+      else counts.notHeld++;
+      continue;
+    }
+    const outcome = findRecord(slice, hash, bytes, keyStart, keyEnd, match);
+    if (outcome === lookup.found) {
+      const size = 4 + match.valueEnd - match.valueStart;
+      // The first value is always taken: one alone may exceed the size of a reply.
+      if (valuesTaken > 0 && replySize + size > limits.batchReplySizeMax) {
+        statuses[i] = batchStatus.deferred;
+        counts.deferred++;
+        continue;
+      }
+      statuses[i] = batchStatus.found;
+      valueStarts[i] = match.valueStart;
+      valueEnds[i] = match.valueEnd;
+      valueBytes[i] = slice.bytes;
+      replySize += size;
+      valuesTaken++;
+      counts.found++;
+    } else if (outcome === lookup.missing) {
+      statuses[i] = batchStatus.missing;
+      counts.missing++;
+    } else {
+      statuses[i] = batchStatus.corrupt;
+      counts.corrupt++;
+    }
+  }
+  return replySize;
+}
+
+function holdNone(request: BatchRequest, counts: AnswerCounts): number {
+  statuses.fill(batchStatus.notHeld, 0, request.count);
+  counts.notHeld += request.count;
+  return batchHeadSize + request.count;
+}
+
+function statusOfAbsent(version: HeldVersion, sliceIndex: SliceIndex): number {
+  const state = version.stateOf(sliceIndex);
+  return state === 'loading' ? batchStatus.loading : state === 'corrupt' ? batchStatus.corrupt : batchStatus.notHeld;
+}
+
+function writeReply(request: BatchRequest, size: number): Buffer {
+  const reply = Buffer.allocUnsafe(size);
+  writeBatchHead(reply, request.versionId, request.count);
+  let at = batchHeadSize;
+  for (let i = 0; i < request.count; i++) {
+    reply[at++] = statuses[i]!;
+    if (statuses[i] !== batchStatus.found) continue;
+    const start = valueStarts[i]!;
+    const end = valueEnds[i]!;
+    reply.writeUInt32LE(end - start, at);
+    valueBytes[i]!.copy(reply, at + 4, start, end);
+    valueBytes[i] = undefined;
+    at += 4 + end - start;
+  }
+  return reply;
+}

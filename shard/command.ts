@@ -1,0 +1,45 @@
+// `pavostore shard`: one shard of a data set.
+
+import { hostname } from 'node:os';
+import { commonOptions, defineCommand, wholeNumber } from '../shared/command.ts';
+
+export const shardCommand = defineCommand({
+  command: 'shard',
+  describe: 'serve some slices of a data set from memory',
+  options: {
+    data: commonOptions.data,
+    port: { type: 'number', default: 7070, describe: 'port to listen on; 0 picks a free one', requiresArg: true },
+    host: commonOptions.host,
+    members: commonOptions.members,
+    name: { type: 'string', describe: 'name of this member [its address in a fixed list, else the host name]', requiresArg: true },
+    advertise: { type: 'string', describe: 'URL of this shard as --members lists it', requiresArg: true },
+    zone: { type: 'string', describe: 'zone of this shard: replicas go to distinct ones first', requiresArg: true },
+    replicas: { ...commonOptions.replicas, default: 1 },
+    'log-level': commonOptions.logLevel,
+  },
+  examples: [
+    ['shard --data ./data', 'a shard that holds everything'],
+    ['shard --port 7071 --members 127.0.0.1:7070,127.0.0.1:7071', 'the second of two'],
+    ['shard --host 0.0.0.0 --members dns://shard:7070 --replicas 2', 'one of as many as the name has addresses'],
+  ],
+  run: async (args) => {
+    const { limits } = await import('../shared/limits.ts');
+    const { parseAddress, parseMemberSource } = await import('../shared/member-source.ts');
+    const { defaultName, Shard } = await import('./shard.ts');
+    const { runUntilStopped } = await import('../shared/process-life.ts');
+    const members = args.members === undefined ? undefined : parseMemberSource(args.members);
+    const port = wholeNumber('--port', args.port, 0, 65_535);
+    const advertise = args.advertise === undefined ? undefined : parseAddress(args.advertise);
+    const shard = new Shard({
+      dataDir: args.data,
+      host: args.host,
+      port,
+      members,
+      name: args.name ?? defaultName({ members, advertise, host: args.host, port, hostName: hostname() }),
+      zone: args.zone,
+      replicas: wholeNumber('--replicas', args.replicas, 1, limits.replicasMax),
+      logLevel: args['log-level'],
+    });
+    await runUntilStopped(shard, (line) => shard.log.info(line));
+  },
+});

@@ -1,0 +1,293 @@
+// A shard's life: it waits for a published version, learns its members, loads what placement gives it, and serves. The
+// decisions are in decide.ts; here are the edges: the watch on `current`, the poller, the loader, the server.
+//
+//     current ──> HeldVersion <──load── decide(held, reports, clock) <── MemberPoller <── /status of the others
+//                     └──> server: POST /batch, GET /get, GET /status, health
+
+import { randomBytes } from 'node:crypto';
+import { type Current, readCurrent, readManifest, slicePath, versionPath } from '../shared/data-set.ts';
+import { PavostoreError } from '../shared/errors.ts';
+import { type HttpServer, listen } from '../shared/http-server.ts';
+import type { SliceIndex } from '../shared/key-hash.ts';
+import { limits } from '../shared/limits.ts';
+import { MemberPoller } from '../shared/member-poller.ts';
+import { joinAddress, type MemberSource } from '../shared/member-source.ts';
+import { formatSize } from '../shared/quantities.ts';
+import type { ShardState, StatusReport } from '../shared/status-report.ts';
+import { type AnswerCounts, noAnswers } from './batch-answer.ts';
+import { type Decision, decide, type MemberView } from './decide.ts';
+import { HeldVersion } from './held-version.ts';
+import { availableMemory } from './memory.ts';
+import { buildShardServer } from './server.ts';
+import { SliceLoader } from './slice-loader.ts';
+
+export type ShardOptions = {
+  readonly dataDir: string;
+  readonly host: string;
+  readonly port: number;
+  /** Undefined: this shard is alone. */
+  readonly members: MemberSource | undefined;
+  readonly name: string;
+  readonly zone: string | undefined;
+  readonly replicas: number;
+  readonly logLevel: string;
+};
+
+export class Shard {
+  readonly name: string;
+  readonly counts: AnswerCounts = noAnswers();
+  readonly #options: ShardOptions;
+  readonly #server: HttpServer;
+  readonly #poller: MemberPoller | undefined;
+  readonly #loader = new SliceLoader();
+  readonly #incarnation = randomBytes(8).toString('hex');
+  readonly #startedMs = Date.now();
+  #counter = 0;
+  #current: Current | undefined;
+  #versions: HeldVersion[] = [];
+  #decision: Decision | undefined;
+  #working = false;
+  #workAgain = false;
+  #closing = false;
+  #watchTimer: NodeJS.Timeout | undefined;
+  #memberNames = '';
+  #membersSinceMs = performance.now();
+  #currentTrouble = '';
+  #memoryTrouble = false;
+  #readyTold = false;
+
+  constructor(options: ShardOptions) {
+    this.#options = options;
+    this.name = options.name;
+    this.#server = buildShardServer(this, { logLevel: options.logLevel });
+    if (options.members) {
+      this.#poller = new MemberPoller({
+        source: options.members,
+        onChange: () => void this.#work(),
+        onTrouble: (error) => this.#server.log.warn(`members: ${error.message}`),
+      });
+    }
+  }
+
+  /** Listens, then loads in the background; resolves to the port as soon as it answers. */
+  async start(): Promise<number> {
+    const port = await listen(this.#server, this.#options.host, this.#options.port);
+    this.#poller?.start();
+    void this.#watch();
+    return port;
+  }
+
+  get log(): HttpServer['log'] {
+    return this.#server.log;
+  }
+
+  get versions(): readonly HeldVersion[] {
+    return this.#versions;
+  }
+
+  /** Each slice that placement gives it is kept or corrupt. */
+  get isReady(): boolean {
+    const version = this.#versions[0];
+    if (!version || !this.#decision || this.#closing) return false;
+    return this.#decision.placed.every((sliceIndex) => {
+      const state = version.stateOf(sliceIndex);
+      return state === 'kept' || state === 'corrupt';
+    });
+  }
+
+  status(): StatusReport & Readonly<Record<string, unknown>> {
+    const version = this.#versions[0];
+    const slicesPlaced = this.#decision?.placed ?? [];
+    return {
+      name: this.name,
+      ...(this.#options.zone === undefined ? {} : { zone: this.#options.zone }),
+      incarnation: this.#incarnation,
+      startedMs: this.#startedMs,
+      counter: ++this.#counter,
+      state: this.#state,
+      versions: this.#versions.map((held) => held.report()),
+      current: this.#current ? { id: this.#current.id, sequence: this.#current.sequence } : null,
+      placed: { slices: slicesPlaced.length, bytes: version ? bytesOf(version, slicesPlaced) : 0 },
+      memory: { slices: version?.bytesHeld ?? 0, rss: process.memoryUsage.rss(), available: availableMemory() },
+      keys: { ...this.counts },
+    };
+  }
+
+  /** Says that it leaves, ends what is under way, and closes everything. */
+  async close(): Promise<void> {
+    if (this.#closing) return;
+    this.#closing = true;
+    clearTimeout(this.#watchTimer);
+    await this.#poller?.close();
+    await this.#loader.close();
+    await this.#server.close();
+  }
+
+  get #state(): ShardState {
+    return this.#closing ? 'leaving' : this.isReady ? 'ready' : 'loading';
+  }
+
+  /** Looks at `current` every `currentWatchIntervalMs`, and decides afresh, since time passes for orphans too. */
+  async #watch(): Promise<void> {
+    try {
+      await this.#followCurrent();
+      this.#currentTrouble = '';
+    } catch (error) {
+      // An unreadable `current` changes nothing: what is served goes on being served.
+      const { message } = error as Error;
+      if (message !== this.#currentTrouble) this.log.error(`published version: ${message}`);
+      this.#currentTrouble = message;
+    }
+    if (this.#closing) return;
+    void this.#work();
+    this.#watchTimer = setTimeout(() => void this.#watch(), limits.currentWatchIntervalMs);
+  }
+
+  async #followCurrent(): Promise<void> {
+    const { dataDir } = this.#options;
+    const current = await readCurrent(dataDir);
+    if (!current || current.sequence === this.#current?.sequence) return;
+    if (this.#versions.length > 0) {
+      this.#current = current;
+      if (current.id !== this.#versions[0]!.id)
+        this.log.warn(`version ${current.id} is published; this shard serves ${this.#versions[0]!.id} until it is restarted`);
+      return;
+    }
+    const manifest = await readManifest(dataDir, current.id);
+    this.#current = current;
+    this.#versions = [new HeldVersion(manifest, current.sequence)];
+    this.log.info(`version ${manifest.id}: ${manifest.totals.entries} entries in ${manifest.identity.sliceCount} slices`);
+  }
+
+  /** Loads what the decision says, one slice at a time, and decides afresh whenever something changed meanwhile. */
+  async #work(): Promise<void> {
+    this.#workAgain = true;
+    if (this.#working) return;
+    this.#working = true;
+    try {
+      while (this.#workAgain && !this.#closing) {
+        this.#workAgain = false;
+        const version = this.#versions[0];
+        if (version && this.#membersAreSettled()) await this.#loadDecided(version, this.#decide(version));
+      }
+    } finally {
+      this.#working = false;
+    }
+  }
+
+  #decide(version: HeldVersion): Decision {
+    this.#decision = decide({
+      self: this.name,
+      replicas: this.#options.replicas,
+      members: this.#memberViews(),
+      version,
+      orphanedSinceMs: this.#decision?.orphanedSinceMs ?? new Map(),
+      nowMs: performance.now(),
+    });
+    return this.#decision;
+  }
+
+  async #loadDecided(version: HeldVersion, { load, placed }: Decision): Promise<void> {
+    if (load.length > 0 && !this.#memoryAllows(version, load)) return;
+    for (const sliceIndex of load) {
+      await this.#load(version, sliceIndex);
+      if (this.#workAgain || this.#closing) return;
+    }
+    if (this.isReady && !this.#readyTold) {
+      this.#readyTold = true;
+      this.log.info(`ready: ${placed.length} slices, ${formatSize(version.bytesHeld)} in memory`);
+    }
+  }
+
+  /**
+   * A decision waits until the members are known: at once in a fixed list that names this shard, since there the addresses are the
+   * names; otherwise when their names have not changed for a while, so that a cluster that starts together does not load everything in
+   * the shard that came first.
+   */
+  #membersAreSettled(): boolean {
+    const { members } = this.#options;
+    if (!members || (members.kind === 'fixed' && members.addresses.includes(this.name))) return true;
+    if (!this.#poller!.firstRoundDone) return false;
+    if (this.#decision) return true;
+    const names = this.#poller!.table.members.map(({ name }) => name).join(' ');
+    if (names !== this.#memberNames) {
+      this.#memberNames = names;
+      this.#membersSinceMs = performance.now();
+    }
+    return performance.now() - this.#membersSinceMs >= limits.membersSettleMs;
+  }
+
+  /** The others as they report; itself always, as it is. */
+  #memberViews(): MemberView[] {
+    const own: MemberView = {
+      name: this.name,
+      zone: this.#options.zone,
+      alive: true,
+      state: this.#state,
+      versions: this.#versions.map((held) => held.report()),
+    };
+    const others = (this.#poller?.table.members ?? []).filter(({ name }) => name !== this.name);
+    return [
+      own,
+      ...others.map(({ name, zone, alive, report }) => ({
+        name,
+        zone,
+        alive,
+        state: report?.state ?? 'loading',
+        versions: report?.versions ?? [],
+      })),
+    ];
+  }
+
+  /** Compares what is about to be loaded with the memory that there is, before any of it is loaded. */
+  #memoryAllows(version: HeldVersion, load: readonly SliceIndex[]): boolean {
+    const needed = bytesOf(version, load);
+    const available = availableMemory();
+    if (needed <= available) {
+      this.#memoryTrouble = false;
+      return true;
+    }
+    if (!this.#memoryTrouble) {
+      const error = new PavostoreError(
+        'memory_short',
+        `${load.length} slices need ${formatSize(needed)} of memory, ${formatSize(available)} are available: start more shards, or give this one more memory`,
+      );
+      this.log.error(error.message);
+    }
+    this.#memoryTrouble = true;
+    return false;
+  }
+
+  async #load(version: HeldVersion, sliceIndex: SliceIndex): Promise<void> {
+    version.markLoading(sliceIndex);
+    const path = slicePath(versionPath(this.#options.dataDir, version.id), sliceIndex);
+    try {
+      const expected = version.manifest.identity.slices[sliceIndex]!;
+      version.keep(sliceIndex, await this.#loader.load({ path, sliceIndex, sliceCount: version.sliceCount, expected }));
+    } catch (error) {
+      if (this.#closing) return;
+      version.markCorrupt(sliceIndex);
+      this.log.error(`slice ${sliceIndex} is not served: ${(error as Error).message}`);
+    }
+  }
+}
+
+/** The name of a shard that was given none: its address where a fixed list has it, else the host's name. */
+export function defaultName(options: {
+  members: MemberSource | undefined;
+  advertise: string | undefined;
+  host: string;
+  port: number;
+  hostName: string;
+}): string {
+  const { members, advertise, host, port, hostName } = options;
+  const address = advertise ?? joinAddress(host, port);
+  if (members?.kind !== 'fixed') return hostName;
+  if (members.addresses.includes(address)) return address;
+  throw new PavostoreError('usage', `none of --members is this shard (${address}): say which by --advertise URL, or give it a --name`);
+}
+
+function bytesOf(version: HeldVersion, sliceIndices: readonly SliceIndex[]): number {
+  const { slices } = version.manifest.identity;
+  return sliceIndices.reduce((sum, sliceIndex) => sum + slices[sliceIndex]!.bytes, 0);
+}
