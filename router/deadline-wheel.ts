@@ -1,0 +1,101 @@
+// Deadlines of many requests with one timer: a wheel of slots `deadlineTickMs` apart, each a doubly linked list threaded through the
+// entries themselves, so that adding and removing allocate nothing.
+//
+// Source: Varghese and Lauck, Hashed and Hierarchical Timing Wheels (SOSP 1987), scheme 5 with the longest deadline as the wheel's size.
+
+import { limits } from '../shared/limits.ts';
+
+/** What has a deadline; extends this class. An entry is in one wheel at a time. */
+export abstract class WheelEntry {
+  /** Owned by the wheel: the neighbours in its slot; both undefined outside a wheel. */
+  wheelNext: WheelEntry | undefined = undefined;
+  wheelPrevious: WheelEntry | undefined = undefined;
+
+  /** The deadline has passed; the entry has left the wheel. */
+  abstract expire(): void;
+}
+
+class SlotHead extends WheelEntry {
+  override expire(): void {}
+}
+
+const slotCount = Math.ceil(limits.deadlineMaxMs / limits.deadlineTickMs) + 2;
+
+export class DeadlineWheel {
+  readonly #slots: SlotHead[] = Array.from({ length: slotCount }, emptySlot);
+  readonly #nowMs: () => number;
+  #count = 0;
+  /** The last tick whose slot has been emptied. */
+  #tick: number;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(nowMs: () => number = () => performance.now()) {
+    this.#nowMs = nowMs;
+    this.#tick = this.#tickNow();
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  /** `entry.expire()` will be called after `delayMs` (up to `deadlineMaxMs`), at most a tick late while the event loop turns. */
+  add(entry: WheelEntry, delayMs: number): void {
+    if (this.#count === 0) this.#tick = this.#tickNow();
+    const due = Math.max(this.#tick + 1, Math.ceil((this.#nowMs() + Math.min(delayMs, limits.deadlineMaxMs)) / limits.deadlineTickMs));
+    const head = this.#slots[due % slotCount]!;
+    const last = head.wheelPrevious!;
+    entry.wheelPrevious = last;
+    entry.wheelNext = head;
+    last.wheelNext = entry;
+    head.wheelPrevious = entry;
+    this.#count++;
+    this.#timer ??= setInterval(() => this.#turn(), limits.deadlineTickMs).unref();
+  }
+
+  /** Takes the entry out; of no effect when it is not in. */
+  remove(entry: WheelEntry): void {
+    if (!entry.wheelNext) return;
+    entry.wheelPrevious!.wheelNext = entry.wheelNext;
+    entry.wheelNext.wheelPrevious = entry.wheelPrevious;
+    entry.wheelNext = undefined;
+    entry.wheelPrevious = undefined;
+    this.#count--;
+  }
+
+  /** Expires all that is due. The timer calls it; tests with a clock of their own do too. */
+  advance(): void {
+    const tickNow = this.#tickNow();
+    const from = Math.max(this.#tick + 1, tickNow - slotCount + 1);
+    for (let tick = from; tick <= tickNow; tick++) this.#empty(this.#slots[tick % slotCount]!);
+    this.#tick = tickNow;
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
+
+  #turn(): void {
+    if (this.#count === 0) return this.close();
+    // After the sockets of this turn: an answer that is already here must not lose to a timer that merely runs first.
+    setImmediate(() => this.advance());
+  }
+
+  #empty(head: SlotHead): void {
+    for (let entry = head.wheelNext!; entry !== head; entry = head.wheelNext!) {
+      this.remove(entry);
+      entry.expire();
+    }
+  }
+
+  #tickNow(): number {
+    return Math.floor(this.#nowMs() / limits.deadlineTickMs);
+  }
+}
+
+function emptySlot(): SlotHead {
+  const head = new SlotHead();
+  head.wheelNext = head;
+  head.wheelPrevious = head;
+  return head;
+}

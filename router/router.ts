@@ -1,0 +1,151 @@
+// A router's life: it learns the members, chooses the version to serve, follows their reports, and answers. It holds no state
+// that another router would need: any number of them agree without talking.
+//
+//     /status of each shard ──> MemberPoller ──> chooseVersion ──> RoutedVersion (slice ─> holders)
+//     client ──> server ──> KeyLookup ──> LookupEngine ──> MemberLane ──POST /batch──> shard
+
+import { type HttpServer, listen } from '../shared/http-server.ts';
+import { limits } from '../shared/limits.ts';
+import { MemberPoller } from '../shared/member-poller.ts';
+import type { MemberSource } from '../shared/member-source.ts';
+import type { Member } from '../shared/member-table.ts';
+import { countSlices } from '../shared/slice-ranges.ts';
+import { LookupEngine } from './lookup-engine.ts';
+import { RoutedVersion, reportOf } from './routed-version.ts';
+import { buildRouterServer } from './server.ts';
+import { candidatesOf, chooseVersion, isComplete } from './version-choice.ts';
+
+export type RouterOptions = {
+  readonly host: string;
+  readonly port: number;
+  readonly members: MemberSource;
+  readonly deadlineMs: number;
+  readonly logLevel: string;
+};
+
+export class Router {
+  readonly engine: LookupEngine;
+  readonly #options: RouterOptions;
+  readonly #server: HttpServer;
+  readonly #poller: MemberPoller;
+  readonly #startedMs = performance.now();
+  #version: RoutedVersion | undefined;
+  #firstRoundMs: number | undefined;
+  readonly #completeSinceMs = new Map<string, number>();
+  #tickTimer: NodeJS.Timeout | undefined;
+  #degradedTold = '';
+  #closing = false;
+
+  constructor(options: RouterOptions) {
+    this.#options = options;
+    this.#poller = new MemberPoller({
+      source: options.members,
+      onChange: () => this.#follow(),
+      onTrouble: (error) => this.log.warn(`members: ${error.message}`),
+    });
+    this.engine = new LookupEngine({ deadlineMs: options.deadlineMs, onRefused: (address) => this.#poller.pollNow(address) });
+    this.#server = buildRouterServer(this, { logLevel: options.logLevel });
+  }
+
+  /** Listens, then learns the members in the background; resolves to the port as soon as it answers. */
+  async start(): Promise<number> {
+    const port = await listen(this.#server, this.#options.host, this.#options.port);
+    this.#poller.start();
+    this.#tickTimer = setInterval(() => this.#follow(), limits.pollIntervalMs);
+    return port;
+  }
+
+  get log(): HttpServer['log'] {
+    return this.#server.log;
+  }
+
+  get version(): RoutedVersion | undefined {
+    return this.#version;
+  }
+
+  /** It serves some version, even partly. */
+  get isReady(): boolean {
+    return this.#version !== undefined && !this.#closing;
+  }
+
+  status(): Readonly<Record<string, unknown>> {
+    const version = this.#version;
+    const absent = version?.absentSlices() ?? {};
+    return {
+      state: this.#closing ? 'leaving' : version ? 'ready' : 'waiting',
+      degraded: Object.keys(absent).length > 0,
+      version: version ? { id: version.id, sequence: version.sequence, sliceCount: version.sliceCount } : null,
+      slicesAbsent: absent,
+      members: this.#poller.table.members.map((member) => this.#describe(member)),
+      keys: { pending: this.engine.pending, ...this.engine.counts },
+      memory: { rss: process.memoryUsage.rss() },
+      uptimeSeconds: Math.round((performance.now() - this.#startedMs) / 1000),
+    };
+  }
+
+  /** Ends what is under way, then closes everything. */
+  async close(): Promise<void> {
+    if (this.#closing) return;
+    this.#closing = true;
+    clearInterval(this.#tickTimer);
+    await this.#server.close();
+    await this.#poller.close();
+    await this.engine.close();
+  }
+
+  /** Brings version and routes up to what the members report now. */
+  #follow(): void {
+    if (this.#closing) return;
+    const { members } = this.#poller.table;
+    const nowMs = performance.now();
+    if (this.#poller.firstRoundDone) this.#firstRoundMs ??= nowMs;
+    this.#noteComplete(members, nowMs);
+    const chosen = chooseVersion({
+      serving: this.#version,
+      members,
+      firstRoundDone: this.#poller.firstRoundDone,
+      waitedMs: nowMs - (this.#firstRoundMs ?? nowMs),
+      completeForMs: (id) => nowMs - (this.#completeSinceMs.get(id) ?? nowMs),
+    });
+    if (chosen) {
+      this.#version = new RoutedVersion(chosen);
+      this.log.info(`serves version ${chosen.id}, ${chosen.covered} of ${chosen.sliceCount} slices held`);
+    }
+    this.#version?.follow(members, ({ address }) => this.engine.laneTo(address));
+    this.engine.keepLanes(new Set(members.map(({ address }) => address)));
+    this.#tellDegraded();
+  }
+
+  #noteComplete(members: readonly Member[], nowMs: number): void {
+    const complete = candidatesOf(members).filter(isComplete);
+    for (const { id } of complete) if (!this.#completeSinceMs.has(id)) this.#completeSinceMs.set(id, nowMs);
+    for (const id of this.#completeSinceMs.keys()) if (!complete.some((version) => version.id === id)) this.#completeSinceMs.delete(id);
+  }
+
+  #tellDegraded(): void {
+    if (!this.#version) return;
+    const told = Object.entries(this.#version.absentSlices())
+      .map(([code, ranges]) => `${countSlices(ranges)} ${code}`)
+      .join(', ');
+    if (told === this.#degradedTold) return;
+    this.#degradedTold = told;
+    if (told) this.log.warn(`degraded: slices without a holder: ${told}`);
+    else this.log.info('every slice has a holder');
+  }
+
+  #describe(member: Member): Readonly<Record<string, unknown>> {
+    const version = this.#version;
+    const report = version && reportOf(member, version.id, version.sliceCount);
+    const lane = this.engine.lanes.find(({ address }) => address === member.address);
+    return {
+      name: member.name,
+      address: member.address,
+      alive: member.alive,
+      state: member.report?.state ?? 'unknown',
+      slicesKept: report ? countSlices(report.slices.kept) : 0,
+      keysWaiting: lane?.waiting ?? 0,
+      batchesInFlight: lane?.batchesInFlight ?? 0,
+      ...lane?.counts,
+    };
+  }
+}

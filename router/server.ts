@@ -1,0 +1,72 @@
+// The HTTP server of a router: the whole contract with clients. `/get` is answered by the fast path, ahead of fastify's routing;
+// all else is plain routes.
+
+import { PavostoreError } from '../shared/errors.ts';
+import { createHttpServer, type HttpServer } from '../shared/http-server.ts';
+import { parseKeys } from '../shared/key-query.ts';
+import { answerGet } from './get-route.ts';
+import type { LookupEngine } from './lookup-engine.ts';
+import { answerMget, checkKeyCount, type MgetResponse, parseMgetBody } from './mget-route.ts';
+import type { RoutedVersion } from './routed-version.ts';
+
+/** What the server reads of its router. */
+export type RouterView = {
+  readonly engine: LookupEngine;
+  /** What is served now: a request keeps the one that it was admitted with. */
+  readonly version: RoutedVersion | undefined;
+  readonly isReady: boolean;
+  readonly status: () => Readonly<Record<string, unknown>>;
+};
+
+const methodsOf = {
+  '/get': ['GET', 'HEAD'],
+  '/mget': ['GET', 'HEAD', 'POST'],
+  '/status': ['GET', 'HEAD'],
+  '/health/live': ['GET', 'HEAD'],
+  '/health/ready': ['GET', 'HEAD'],
+};
+
+/** A server that does not listen yet. */
+export function buildRouterServer(router: RouterView, options: { logLevel: string }): HttpServer {
+  const server = createHttpServer({
+    name: 'router',
+    logLevel: options.logLevel,
+    methodsOf,
+    fastPath: (request, response, target) => {
+      const isGet = target.startsWith('/get') && (target.length === 4 || target.charCodeAt(4) === 0x3f);
+      if (!isGet || (request.method !== 'GET' && request.method !== 'HEAD')) return false;
+      answerGet(router.engine, router.version, request, response, target);
+      return true;
+    },
+  });
+
+  // Parsed here, not by fastify: malformed UTF-8 and lone surrogates are errors of the client, never replaced silently.
+  server.removeAllContentTypeParsers();
+  server.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
+
+  const answerKeys = async (keys: readonly string[]): Promise<MgetResponse> => {
+    const { version } = router;
+    if (!version) throw new PavostoreError('no_version', 'No version of the data is being served yet');
+    return await answerMget(router.engine, version, keys);
+  };
+  server.post('/mget', async (request, reply) => {
+    if (!Buffer.isBuffer(request.body))
+      throw new PavostoreError('media_type_unsupported', 'Send the keys as application/json: {"keys":["a","b"]}');
+    const answer = await answerKeys(parseMgetBody(request.body));
+    return reply.header('pavostore-version', answer.version).send(answer);
+  });
+  server.get('/mget', async (request, reply) => {
+    const keys = parseKeys(request.raw.url ?? '');
+    if (!Array.isArray(keys)) throw new PavostoreError(keys.code, `The query is not like /mget?key=a&key=b: ${keys.code}`);
+    checkKeyCount(keys.length);
+    const answer = await answerKeys(keys);
+    return reply.header('pavostore-version', answer.version).send(answer);
+  });
+
+  server.get('/status', (_request, reply) => reply.header('cache-control', 'no-store').send(router.status()));
+  server.get('/health/live', (_request, reply) => reply.send({ status: 'live' }));
+  server.get('/health/ready', (_request, reply) =>
+    reply.code(router.isReady ? 200 : 503).send({ status: router.isReady ? 'ready' : 'not ready' }),
+  );
+  return server;
+}
