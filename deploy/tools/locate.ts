@@ -1,0 +1,84 @@
+// `pavostore locate KEY`: where a key belongs, by the same hash and the same placement that shards and routers use.
+
+import { createInterface } from 'node:readline';
+import { commonOptions, defineCommand, wholeNumber } from '../../shared/command.ts';
+import { readCurrent, readManifest } from '../../shared/data-set.ts';
+import { PavostoreError } from '../../shared/errors.ts';
+import { bitsOf, isPowerOfTwo, keyHash32, sliceIndexOf } from '../../shared/key-hash.ts';
+import { limits } from '../../shared/limits.ts';
+import { MemberPoller } from '../../shared/member-poller.ts';
+import { parseMemberSource } from '../../shared/member-source.ts';
+import { type Placement, type PlacementMember, placeSlices } from '../../shared/placement.ts';
+
+export const locateCommand = defineCommand({
+  command: 'locate <keys..>',
+  describe: "show a key's hash, its slice and the shards that should hold it",
+  positionals: { keys: { type: 'string', array: true, demandOption: true, describe: 'the keys; - reads them from standard input, one a line' } },
+  options: {
+    members: { ...commonOptions.members, demandOption: true },
+    replicas: { ...commonOptions.replicas, default: 1 },
+    data: commonOptions.data,
+    slices: { type: 'number', describe: 'slice count [that of the version published in --data]', requiresArg: true },
+    json: commonOptions.json,
+  },
+  examples: [
+    ['locate foo --members 127.0.0.1:7070,127.0.0.1:7071', 'which of two shards has foo'],
+    ['locate - --slices 256 --members a:7070,b:7070 <keys', 'for many keys, without a data set'],
+  ],
+  run: async (args) => {
+    const replicas = wholeNumber('--replicas', args.replicas, 1, limits.replicasMax);
+    const sliceCount = await sliceCountOf(args.slices, args.data);
+    const members = await membersOf(args.members);
+    const placement = placeSlices({ members, sliceCount, replicas });
+    for await (const key of keysOf(args.keys.map(String))) {
+      process.stdout.write(args.json ? `${JSON.stringify(locate(key, sliceCount, placement))}\n` : describe(locate(key, sliceCount, placement)));
+    }
+  },
+});
+
+type Location = { readonly key: string; readonly hash: string; readonly slice: number; readonly sliceCount: number; readonly holders: readonly string[] };
+
+function locate(key: string, sliceCount: number, placement: Placement): Location {
+  const hash = keyHash32(Buffer.from(key));
+  const slice = sliceIndexOf(hash, bitsOf(sliceCount));
+  return { key, hash: hash.toString(16).padStart(8, '0'), slice, sliceCount, holders: placement[slice]! };
+}
+
+function describe({ key, hash, slice, sliceCount, holders }: Location): string {
+  return `${key}\thash ${hash}\tslice ${slice} of ${sliceCount}\t${holders.join(' ')}\n`;
+}
+
+async function sliceCountOf(slices: number | undefined, dataDir: string): Promise<number> {
+  if (slices !== undefined) {
+    if (!isPowerOfTwo(slices) || slices > limits.sliceCountMax) {
+      throw new PavostoreError('usage', `--slices ${slices}: a power of two up to ${limits.sliceCountMax} is needed`);
+    }
+    return slices;
+  }
+  const current = await readCurrent(dataDir);
+  if (!current) throw new PavostoreError('version_missing', `${dataDir}: nothing is published there; give --data or --slices`);
+  return (await readManifest(dataDir, current.id)).identity.sliceCount;
+}
+
+/** The members by the names that they report; those of a fixed list that do not answer by their addresses. */
+async function membersOf(list: string): Promise<PlacementMember[]> {
+  const source = parseMemberSource(list);
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const poller = new MemberPoller({ source, onChange: () => (poller.firstRoundDone ? resolve() : undefined), onTrouble: reject });
+  try {
+    poller.start();
+    await promise;
+    return poller.table.members.filter(({ report }) => report?.state !== 'leaving').map(({ name, zone }) => (zone === undefined ? { name } : { name, zone }));
+  } catch (error) {
+    throw new PavostoreError('members_malformed', `--members ${list}: ${(error as Error).message}`, { cause: error });
+  } finally {
+    await poller.close();
+  }
+}
+
+async function* keysOf(keys: readonly string[]): AsyncGenerator<string> {
+  if (keys.length !== 1 || keys[0] !== '-') return yield* keys;
+  for await (const line of createInterface({ input: process.stdin, crlfDelay: Number.POSITIVE_INFINITY })) {
+    if (line !== '') yield line;
+  }
+}
