@@ -3,8 +3,24 @@
 import type { CommandModule } from 'yargs';
 import { routerCommand } from '../router/command.ts';
 import { shardCommand } from '../shard/command.ts';
+import { generateCommand } from './generate/command.ts';
+import { inspectCommand } from './inspect/command.ts';
+import { serveCommand } from './serve/command.ts';
+import { splitCommand } from './split/command.ts';
 import { getCommand } from './tools/get.ts';
 import { locateCommand } from './tools/locate.ts';
 import { statusCommand } from './tools/status.ts';
+import { verifyCommand } from './verify/command.ts';
 
-export const commands: CommandModule<object, object>[] = [shardCommand, routerCommand, getCommand, statusCommand, locateCommand];
+export const commands: CommandModule<object, object>[] = [
+  serveCommand,
+  splitCommand,
+  shardCommand,
+  routerCommand,
+  verifyCommand,
+  inspectCommand,
+  locateCommand,
+  getCommand,
+  statusCommand,
+  generateCommand,
+];

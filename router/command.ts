@@ -27,7 +27,7 @@ export const routerCommand = defineCommand({
       port: wholeNumber('--port', args.port, 0, 65_535),
       members: parseMemberSource(args.members),
       deadlineMs: durationBetween('--deadline', args.deadline, 50, limits.deadlineMaxMs),
-      logLevel: args['log-level'],
+      logLevel: args.logLevel,
     });
     await runUntilStopped(router, (line) => router.log.info(line));
   },

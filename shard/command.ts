@@ -38,7 +38,7 @@ export const shardCommand = defineCommand({
       name: args.name ?? defaultName({ members, advertise, host: args.host, port, hostName: hostname() }),
       zone: args.zone,
       replicas: wholeNumber('--replicas', args.replicas, 1, limits.replicasMax),
-      logLevel: args['log-level'],
+      logLevel: args.logLevel,
     });
     await runUntilStopped(shard, (line) => shard.log.info(line));
   },

@@ -58,6 +58,8 @@ export function defineCommand<
     command,
     describe,
     builder: (yargs) => {
+      // The program's own --version gives way to a command's.
+      if ('version' in options) yargs.version(false);
       yargs.options(withEnvironment(options));
       for (const [name, positional] of Object.entries(positionals ?? {})) yargs.positional(name, positional);
       for (const [line, effect] of examples) yargs.example(`$0 ${line}`, effect);

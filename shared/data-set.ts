@@ -4,7 +4,8 @@
 //     DATA/versions/ID/manifest.json
 //     DATA/versions/ID/slices/0000.slice  one for each index, at least four digits
 //
-// Only deploy/ writes it, and never in place: see deploy/publish/. Nothing here follows a link out of a version.
+// Only deploy/ writes it, and never in place: see deploy/publish/. A file that is a link is not opened; the folders above
+// it may be links, since what is read is checked by its digest.
 
 import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
@@ -62,6 +63,7 @@ export function parseCurrent(text: string, what: string): Current {
   const crc = crc32(body).toString(16).padStart(8, '0');
   if (crc !== crcRead) throw refuse(`CRC ${crcRead}, computed ${crc}`);
   if (format !== '1') throw refuse(`format ${format}; this Pavostore reads format 1`);
+  if (!Number.isSafeInteger(Number(sequence))) throw refuse(`sequence ${sequence}, at most ${Number.MAX_SAFE_INTEGER}`);
   return { sequence: Number(sequence), id, previousId: previousId === '-' ? undefined : previousId };
 }
 

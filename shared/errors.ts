@@ -57,6 +57,7 @@ export const errorTable = {
   router_unreachable: { status: 500, title: 'The router does not answer' },
   child_failed: { status: 500, title: 'A process of the local cluster did not start' },
   port_in_use: { status: 500, title: 'The port is taken' },
+  interrupted: { status: 500, title: 'The process was told to end' },
   usage: { status: 500, title: 'The command line is wrong' },
 } as const satisfies Record<string, { status: number; title: string }>;
 

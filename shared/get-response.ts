@@ -48,12 +48,17 @@ export function sendValue(
   else response.end(bytes.subarray(start, end));
 }
 
-/** Reads the raw list: building Node's header object would cost more than the rest of a look-up. */
+/**
+ * Reads the raw list: building Node's header object would cost more than the rest of a look-up. Fields of one name are one
+ * list (RFC 9110, 5.3).
+ */
 function ifNoneMatchOf(rawHeaders: readonly string[]): string | undefined {
+  let condition: string | undefined;
   for (let i = 0; i < rawHeaders.length; i += 2) {
-    if (rawHeaders[i]!.length === 13 && rawHeaders[i]!.toLowerCase() === 'if-none-match') return rawHeaders[i + 1];
+    if (rawHeaders[i]!.length !== 13 || rawHeaders[i]!.toLowerCase() !== 'if-none-match') continue;
+    condition = condition === undefined ? rawHeaders[i + 1]! : `${condition},${rawHeaders[i + 1]}`;
   }
-  return undefined;
+  return condition;
 }
 
 /** RFC 9110, 13.1.2: weak comparison with each tag of the list, or `*`. */

@@ -37,6 +37,11 @@ export const limits = {
   batchRecordsMax: 256 * KiB,
   /** Records of one partition that a worker sorts in memory at a time; beyond it the partition is read in several sweeps. */
   sealMemoryMax: 256 * MiB,
+  /** Worker threads of a command. */
+  jobsMax: 256,
+  /** Room on the disk that a split needs for each byte of its input: records of usual size take 1.04 in a spill file. */
+  splitSizeFactor: 1.1,
+  splitSizeMin: 16 * MiB,
   heartbeatIntervalMs: 5_000,
   /** Twelve missed heartbeats: the writer is gone, its temporary folder and its lock may be taken. */
   heartbeatStaleMs: 60_000,
@@ -103,6 +108,8 @@ export const limits = {
   currentWatchIntervalMs: 1_000,
 
   replicasMax: 16,
+  /** Shards of a local cluster: more processes than this on one machine serve nobody. */
+  localShardsMax: 64,
 
   // Tools.
   toolDeadlineMs: 5_000,

@@ -2,28 +2,30 @@
 
 import { PavostoreError } from './errors.ts';
 
-const sizeUnits: Readonly<Record<string, number>> = {
-  '': 1,
-  b: 1,
-  kb: 1e3,
-  mb: 1e6,
-  gb: 1e9,
-  tb: 1e12,
-  kib: 2 ** 10,
-  mib: 2 ** 20,
-  gib: 2 ** 30,
-  tib: 2 ** 40,
-};
+// A map and no object: "5 constructor" is no size.
+const sizeUnits: ReadonlyMap<string, number> = new Map([
+  ['', 1],
+  ['b', 1],
+  ['kb', 1e3],
+  ['mb', 1e6],
+  ['gb', 1e9],
+  ['tb', 1e12],
+  ['kib', 2 ** 10],
+  ['mib', 2 ** 20],
+  ['gib', 2 ** 30],
+  ['tib', 2 ** 40],
+]);
 
 const durationUnits: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
 
 /** `5GiB`, `1.5 GB`, `0` to bytes. Throws `usage`. */
 export function parseSize(text: string): number {
   const parts = /^(\d+(?:\.\d+)?)\s*([a-zA-Z]*)$/.exec(text.trim());
-  const unit = parts ? sizeUnits[parts[2]!.toLowerCase()] : undefined;
-  if (!parts || unit === undefined)
+  const unit = sizeUnits.get(parts?.[2]?.toLowerCase() ?? 'none');
+  const size = Math.floor(Number(parts?.[1]) * (unit ?? Number.NaN));
+  if (!Number.isSafeInteger(size))
     throw new PavostoreError('usage', `"${text}" is not a size: give a number and B, KiB, MiB, GiB, KB, MB or GB`);
-  return Math.floor(Number(parts[1]) * unit);
+  return size;
 }
 
 /** `250ms`, `1s`, `2m` to milliseconds. Throws `usage`. */
@@ -33,7 +35,7 @@ export function parseDuration(text: string): number {
   return Number(parts[1]) * durationUnits[parts[2]!]!;
 }
 
-/** Bytes for people: `512 B`, `1.3 GiB`. */
+/** Bytes for people: `512 B`, `1.30 GiB`. */
 export function formatSize(bytes: number): string {
   const names = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
   let amount = bytes;

@@ -204,7 +204,7 @@ export function readSliceHeader(bytes: Buffer, fileSize: number, what: string): 
   return header;
 }
 
-/** The slice in `bytes`, the whole file, after checking all of it but each bucket's own CRC. Throws `slice_malformed`. */
+/** The slice in `bytes`, the whole file, aligned to 4 bytes, after checking all of it but each bucket's own CRC. Throws `slice_malformed`. */
 export function readSlice(bytes: Buffer, what: string): Slice {
   const header = readSliceHeader(bytes, bytes.length, what);
   for (const name of ['directory', 'bucketCrcs', 'records'] as const) {
@@ -217,6 +217,7 @@ export function readSlice(bytes: Buffer, what: string): Slice {
 
 /** The slice in `bytes`, which `readSlice` has checked before, in this process or in a worker of it. */
 export function viewSlice(bytes: Buffer, header: SliceHeader): Slice {
+  assert(bytes.byteOffset % 4 === 0, 'a slice is aligned to 4 bytes: its directory is read in place');
   return {
     header,
     bytes,

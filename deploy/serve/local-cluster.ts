@@ -90,7 +90,10 @@ export class LocalCluster {
   /** The router's `/status`; undefined while it does not answer. */
   async status(): Promise<{ degraded: boolean; version: { id: string } | null } | undefined> {
     try {
-      const reply = await this.#client.fetch(this.routerAddress, '/status', { deadlineMs: limits.pollDeadlineMs, sizeMax: limits.statusSizeMax });
+      const reply = await this.#client.fetch(this.routerAddress, '/status', {
+        deadlineMs: limits.pollDeadlineMs,
+        sizeMax: limits.statusSizeMax,
+      });
       return JSON.parse(reply.body.toString()) as { degraded: boolean; version: { id: string } | null };
     } catch {
       return undefined;
@@ -115,7 +118,10 @@ async function freePorts(first: number, count: number): Promise<number[]> {
   const ports: number[] = [];
   for (let port = first; ports.length < count; port++) {
     if (port > Math.min(65_535, first + limits.localPortsTriedMax)) {
-      throw new PavostoreError('port_in_use', `only ${ports.length} free ports from ${first} to ${port - 1} for ${count} shards; give another --shard-port`);
+      throw new PavostoreError(
+        'port_in_use',
+        `only ${ports.length} free ports from ${first} to ${port - 1} for ${count} shards; give another --shard-port`,
+      );
     }
     if (await isFree(port)) ports.push(port);
   }

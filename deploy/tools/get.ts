@@ -54,7 +54,10 @@ function printResult(key: Buffer, result: MgetResult, isOneOfMany: boolean): voi
 function keyBytesOf(text: string, isBase64: boolean): Buffer {
   const bytes = Buffer.from(text, isBase64 ? 'base64' : 'utf8');
   if (bytes.length < 1 || bytes.length > limits.keySizeMax) {
-    throw new PavostoreError('usage', `key ${JSON.stringify(text.slice(0, 80))}: ${bytes.length} bytes; 1 to ${limits.keySizeMax} are needed`);
+    throw new PavostoreError(
+      'usage',
+      `key ${JSON.stringify(text.slice(0, 80))}: ${bytes.length} bytes; 1 to ${limits.keySizeMax} are needed`,
+    );
   }
   return bytes;
 }

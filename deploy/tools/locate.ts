@@ -13,7 +13,9 @@ import { type Placement, type PlacementMember, placeSlices } from '../../shared/
 export const locateCommand = defineCommand({
   command: 'locate <keys..>',
   describe: "show a key's hash, its slice and the shards that should hold it",
-  positionals: { keys: { type: 'string', array: true, demandOption: true, describe: 'the keys; - reads them from standard input, one a line' } },
+  positionals: {
+    keys: { type: 'string', array: true, demandOption: true, describe: 'the keys; - reads them from standard input, one a line' },
+  },
   options: {
     members: { ...commonOptions.members, demandOption: true },
     replicas: { ...commonOptions.replicas, default: 1 },
@@ -31,12 +33,20 @@ export const locateCommand = defineCommand({
     const members = await membersOf(args.members);
     const placement = placeSlices({ members, sliceCount, replicas });
     for await (const key of keysOf(args.keys.map(String))) {
-      process.stdout.write(args.json ? `${JSON.stringify(locate(key, sliceCount, placement))}\n` : describe(locate(key, sliceCount, placement)));
+      process.stdout.write(
+        args.json ? `${JSON.stringify(locate(key, sliceCount, placement))}\n` : describe(locate(key, sliceCount, placement)),
+      );
     }
   },
 });
 
-type Location = { readonly key: string; readonly hash: string; readonly slice: number; readonly sliceCount: number; readonly holders: readonly string[] };
+type Location = {
+  readonly key: string;
+  readonly hash: string;
+  readonly slice: number;
+  readonly sliceCount: number;
+  readonly holders: readonly string[];
+};
 
 function locate(key: string, sliceCount: number, placement: Placement): Location {
   const hash = keyHash32(Buffer.from(key));
@@ -68,7 +78,9 @@ async function membersOf(list: string): Promise<PlacementMember[]> {
   try {
     poller.start();
     await promise;
-    return poller.table.members.filter(({ report }) => report?.state !== 'leaving').map(({ name, zone }) => (zone === undefined ? { name } : { name, zone }));
+    return poller.table.members
+      .filter(({ report }) => report?.state !== 'leaving')
+      .map(({ name, zone }) => (zone === undefined ? { name } : { name, zone }));
   } catch (error) {
     throw new PavostoreError('members_malformed', `--members ${list}: ${(error as Error).message}`, { cause: error });
   } finally {

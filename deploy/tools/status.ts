@@ -60,5 +60,11 @@ function describe(status: RouterStatus): string {
 }
 
 function rowOf(member: RouterStatus['members'][number]): string[] {
-  return [member.name, member.address, member.alive ? member.state : 'not answering', String(member.slicesKept), formatCount(member.keys ?? 0)];
+  return [
+    member.name,
+    member.address,
+    member.alive ? member.state : 'not answering',
+    String(member.slicesKept),
+    formatCount(member.keys ?? 0),
+  ];
 }

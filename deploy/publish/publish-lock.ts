@@ -1,0 +1,88 @@
+// DATA/publish.lock: one publisher at a time. The file holds its owner's random token and is touched while the owner lives.
+// A stale lock is taken over by renaming it away first: of two that try, one renames, the other finds nothing to rename.
+// An owner that was stopped for a minute may have lost the lock without knowing: it checks its token right before `current`
+// is replaced, the one act that must not be done by two.
+
+import { randomBytes } from 'node:crypto';
+import { link, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { PavostoreError } from '../../shared/errors.ts';
+import { limits } from '../../shared/limits.ts';
+import { formatDuration } from '../../shared/quantities.ts';
+import { writeError } from './disk.ts';
+import { fileSystemNow, Heartbeat, isStale } from './heartbeat.ts';
+
+/** Owns the lock file from `openPublishLock` to `close`. */
+export class PublishLock {
+  readonly #path: string;
+  readonly #token: string;
+  readonly #heartbeat: Heartbeat;
+
+  constructor(path: string, token: string) {
+    this.#path = path;
+    this.#token = token;
+    this.#heartbeat = new Heartbeat(path, token);
+  }
+
+  /** Throws `publish_locked` when somebody took the lock over. */
+  async assertHeld(): Promise<void> {
+    if ((await readToken(this.#path)) === this.#token) return;
+    throw new PavostoreError('publish_locked', `${this.#path}: another process took it over; nothing was published`);
+  }
+
+  async close(): Promise<void> {
+    this.#heartbeat.stop();
+    if ((await readToken(this.#path)) === this.#token) await rm(this.#path, { force: true });
+  }
+}
+
+/** Waits up to `waitMs` for the lock of `dataDir`. Throws `publish_locked`. */
+export async function openPublishLock(
+  dataDir: string,
+  options: { waitMs?: number; signal?: AbortSignal | undefined } = {},
+): Promise<PublishLock> {
+  const { waitMs = limits.publishLockWaitMs, signal } = options;
+  const path = join(dataDir, 'publish.lock');
+  const token = randomBytes(16).toString('hex');
+  const startedMs = performance.now();
+  while (!(await createLock(path, token))) {
+    if (await takeAwayStale(dataDir, path)) continue;
+    const waitedMs = performance.now() - startedMs;
+    if (waitedMs >= waitMs) throw new PavostoreError('publish_locked', `${path}: held by another process for ${formatDuration(waitedMs)}`);
+    await delay(limits.publishLockRetryMs, undefined, { signal });
+  }
+  return new PublishLock(path, token);
+}
+
+async function createLock(path: string, token: string): Promise<boolean> {
+  try {
+    await writeFile(path, token, { flag: 'wx' });
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw writeError(error, path);
+  }
+}
+
+/** True when a stale lock was there and is gone now. */
+async function takeAwayStale(dataDir: string, path: string): Promise<boolean> {
+  const nowMs = await fileSystemNow(dataDir);
+  if (!(await isStale(path, nowMs))) return false;
+  const aside = join(dataDir, `.probe-${randomBytes(8).toString('hex')}`);
+  try {
+    await rename(path, aside);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return true;
+    throw writeError(error, path);
+  }
+  // Between the look and the rename another process may have replaced the stale lock by its own: give that one back, unless
+  // a third has locked meanwhile; then its owner finds out by `assertHeld`.
+  if (!(await isStale(aside, nowMs))) await link(aside, path).catch(() => {});
+  await rm(aside, { force: true });
+  return true;
+}
+
+async function readToken(path: string): Promise<string | undefined> {
+  return await readFile(path, 'utf8').catch(() => undefined);
+}

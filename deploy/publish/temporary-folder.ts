@@ -1,0 +1,82 @@
+// A folder `DATA/.tmp-RANDOM` that one split or publication works in. It carries a heartbeat, so that the next one can tell
+// a folder in use from one whose owner died, on whatever machine or in whatever container that was.
+
+import { randomBytes } from 'node:crypto';
+import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { rethrowWrite, writeError } from './disk.ts';
+import { fileSystemNow, Heartbeat, isStale } from './heartbeat.ts';
+
+const temporaryPrefix = '.tmp-';
+const trashPrefix = '.trash-';
+const probePrefix = '.probe-';
+const heartbeatName = 'heartbeat';
+
+/** Owns the folder and its heartbeat from `openTemporaryFolder` to `close`. */
+export class TemporaryFolder {
+  readonly path: string;
+  readonly #heartbeat: Heartbeat;
+
+  constructor(path: string, heartbeat: Heartbeat) {
+    this.path = path;
+    this.#heartbeat = heartbeat;
+  }
+
+  /** Removes the folder with all that is still in it. */
+  async close(): Promise<void> {
+    this.#heartbeat.stop();
+    await removeFolder(this.path);
+  }
+}
+
+/** Makes a temporary folder in `dataDir`, which is made as well. Throws `disk_short`, `data_unwritable`. */
+export async function openTemporaryFolder(dataDir: string): Promise<TemporaryFolder> {
+  const path = join(dataDir, `${temporaryPrefix}${randomBytes(8).toString('hex')}`);
+  const heartbeatPath = join(path, heartbeatName);
+  try {
+    await mkdir(dataDir, { recursive: true });
+    await mkdir(path);
+    await writeFile(heartbeatPath, heartbeatName, { flag: 'wx' });
+  } catch (error) {
+    await removeFolder(path);
+    throw writeError(error, path);
+  }
+  return new TemporaryFolder(path, new Heartbeat(heartbeatPath, heartbeatName));
+}
+
+/** Moves a folder of the data set out of its readers' way; returns where it lies now, for `removeFolder`. */
+export async function moveToTrash(dataDir: string, path: string): Promise<string> {
+  const trash = join(dataDir, `${trashPrefix}${randomBytes(8).toString('hex')}`);
+  await rename(path, trash).catch(rethrowWrite(path));
+  return trash;
+}
+
+/** Removes a folder and all in it; one that is not there is fine. */
+export async function removeFolder(path: string): Promise<void> {
+  await rm(path, { recursive: true, force: true, maxRetries: 3 });
+}
+
+/** Removes what dead owners left in `dataDir`: temporary folders with a stale heartbeat, trash, old probes. Returns their paths. */
+export async function removeStaleFolders(dataDir: string): Promise<string[]> {
+  const names = await readdir(dataDir).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return [];
+    throw error;
+  });
+  const leftovers = names.filter((name) => [temporaryPrefix, trashPrefix, probePrefix].some((prefix) => name.startsWith(prefix)));
+  if (leftovers.length === 0) return [];
+  const nowMs = await fileSystemNow(dataDir);
+  const removed: string[] = [];
+  for (const name of leftovers) {
+    const path = join(dataDir, name);
+    if (!(await isAbandoned(path, name, nowMs))) continue;
+    await removeFolder(path);
+    removed.push(path);
+  }
+  return removed;
+}
+
+/** A folder without a heartbeat has just been made, or is half removed: its own time counts. */
+async function isAbandoned(path: string, name: string, nowMs: number): Promise<boolean> {
+  const beat = name.startsWith(temporaryPrefix) ? await isStale(join(path, heartbeatName), nowMs) : undefined;
+  return beat ?? (await isStale(path, nowMs)) ?? false;
+}

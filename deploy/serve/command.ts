@@ -1,0 +1,47 @@
+// `pavostore serve FILE…`: a whole cluster on this machine, from text files to answers.
+
+import { commonOptions, defineCommand, wholeNumber } from '../../shared/command.ts';
+import { sourceFlags, sourceOptionsIn } from '../split/source-flags.ts';
+
+export const serveCommand = defineCommand({
+  command: 'serve [files..]',
+  describe: 'run a whole cluster on this machine',
+  positionals: {
+    files: { type: 'string', array: true, describe: 'text files, .gz, .zst, or -; without any, what is published in --data is served' },
+  },
+  options: {
+    filename: { type: 'string', array: true, describe: 'the same as FILE', requiresArg: true },
+    port: { type: 'number', default: 8080, describe: 'port of the router; 0 picks a free one', requiresArg: true },
+    host: commonOptions.host,
+    shards: { type: 'number', default: 3, describe: 'how many shards', requiresArg: true },
+    replicas: { ...commonOptions.replicas, default: 1 },
+    'shard-port': { type: 'number', default: 7070, describe: 'the shards take this port and the next free ones', requiresArg: true },
+    deadline: { type: 'string', default: '1s', describe: 'longest time to an answer, 50ms to 60s', requiresArg: true },
+    data: commonOptions.data,
+    ...sourceFlags,
+    'log-level': { ...commonOptions.logLevel, default: 'warn' },
+  },
+  examples: [
+    ['serve input_data/example.data', 'splits the file unless that was done before, and serves it'],
+    ['serve --port 8080 --filename ./input_data/test.data', 'the same, with the file as a flag'],
+    ['serve big.data.zst --shards 4 --replicas 2', 'each slice in two of four shards'],
+  ],
+  run: async (args) => {
+    const { limits } = await import('../../shared/limits.ts');
+    const { durationBetween } = await import('../../shared/quantities.ts');
+    const { serve } = await import('./serve.ts');
+    durationBetween('--deadline', args.deadline, 50, limits.deadlineMaxMs);
+    await serve({
+      files: [...(args.files ?? []), ...(args.filename ?? [])].map(String),
+      dataDir: args.data,
+      source: sourceOptionsIn(args),
+      host: args.host,
+      port: wholeNumber('--port', args.port, 0, 65_535),
+      shardPort: wholeNumber('--shard-port', args.shardPort, 1, 65_535),
+      shards: wholeNumber('--shards', args.shards, 1, limits.localShardsMax),
+      replicas: wholeNumber('--replicas', args.replicas, 1, limits.replicasMax),
+      deadline: args.deadline,
+      logLevel: args.logLevel,
+    });
+  },
+});

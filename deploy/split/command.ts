@@ -1,0 +1,66 @@
+// `pavostore split FILE…`: text files to a version of the data folder.
+
+import { commonOptions, defineCommand } from '../../shared/command.ts';
+import { formatCount, formatDuration, formatSize } from '../../shared/quantities.ts';
+import { sourceFlags, sourceOptionsIn } from './source-flags.ts';
+import type { SplitReport } from './split.ts';
+
+export const splitCommand = defineCommand({
+  command: 'split <files..>',
+  describe: 'turn text files into a new version and publish it',
+  positionals: {
+    files: { type: 'string', array: true, demandOption: true, describe: 'text files, .gz, .zst, or - for standard input' },
+  },
+  options: {
+    data: commonOptions.data,
+    ...sourceFlags,
+    publish: { type: 'boolean', default: true, describe: 'make it the published version; --no-publish only writes it' },
+    json: commonOptions.json,
+  },
+  examples: [
+    ['split input_data/example.data', 'publishes it in ./data'],
+    ['split --separator tab --bad-lines skip a.tsv.gz b.tsv.zst', 'two compressed files of one data set'],
+    ['split - --no-publish < records.data', 'standard input; writes the version only'],
+  ],
+  run: async (args) => {
+    const { splitFiles } = await import('./split.ts');
+    const { openProgressDisplay } = await import('./progress-display.ts');
+    const { runUntilSignal } = await import('./interruption.ts');
+    const progress = openProgressDisplay(process.stderr);
+    try {
+      const report = await runUntilSignal((signal) =>
+        splitFiles({
+          files: args.files,
+          dataDir: args.data,
+          ...sourceOptionsIn(args),
+          publish: args.publish,
+          onProgress: progress.show,
+          onWarning: progress.say,
+          signal,
+        }),
+      );
+      progress.close();
+      console.log(args.json ? JSON.stringify(report) : formatReport(report));
+    } finally {
+      progress.close();
+    }
+  },
+});
+
+/** The report for people. */
+function formatReport({ id, published, reused, sequence, sliceCount, inputBytes, totals, rejectsPath, seconds }: SplitReport): string {
+  const workMs = 1_000 * (seconds.read + seconds.seal);
+  const rate = (amount: number): number => Math.round((1_000 * amount) / Math.max(1, workMs));
+  const state = published ? `published, sequence ${sequence}` : 'not published';
+  const rows: [string, string][] = [
+    ['version', `${id}, ${state}${reused ? '; it was there already' : ''}`],
+    ['entries', formatCount(totals.entries)],
+    ['duplicates', formatCount(totals.duplicates)],
+    ['rejected', `${formatCount(totals.rejectedLines)}${rejectsPath === undefined ? '' : `, in ${rejectsPath}`}`],
+    ['blank lines', formatCount(totals.blankLines)],
+    ['slices', `${sliceCount}, ${formatSize(totals.sliceBytes)} of ${formatSize(inputBytes)} read`],
+    ['rate', `${formatCount(rate(totals.lines))} lines/s, ${formatSize(rate(inputBytes))}/s`],
+    ['time', `${formatDuration(workMs)}, and ${formatDuration(1_000 * seconds.sync)} for the disk and publishing`],
+  ];
+  return rows.map(([name, value]) => `${name.padEnd(12)}${value}`).join('\n');
+}

@@ -1,0 +1,50 @@
+// The rejects file: the lines that are no records, whole and in the order of the input, each ended by a newline. They come from a
+// spill file as the records do, block by block, so that it does not matter how many they are.
+
+import { closeSync, openSync, rmSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { rename } from 'node:fs/promises';
+import { rethrowWrite, writeError, writeFully } from '../publish/disk.ts';
+import { newline } from './line-rules.ts';
+import { listBlocks, readBlock, rejectsIndex, type SpillTargets, spillBlockHeaderSize } from './spill.ts';
+
+/** Replaces the file at `path` by the rejected lines, perhaps none. Throws `disk_short`, `data_unwritable`, `spill_malformed`. */
+export async function writeRejects(path: string, targets: SpillTargets): Promise<void> {
+  const temporaryPath = `${path}.tmp-${randomBytes(6).toString('hex')}`;
+  try {
+    copyRejects(temporaryPath, targets);
+    await rename(temporaryPath, path).catch(rethrowWrite(path));
+  } finally {
+    rmSync(temporaryPath, { force: true });
+  }
+}
+
+function copyRejects(path: string, targets: SpillTargets): void {
+  const fd = openFile(path);
+  try {
+    let position = 0;
+    let lastByte = newline;
+    for (const block of listBlocks(targets, rejectsIndex)) {
+      const bytes = Buffer.allocUnsafe(spillBlockHeaderSize + block.length);
+      readBlock(targets, rejectsIndex, block, bytes, 0);
+      // A piece of a long line that a file ended without a newline: the next line must not be joined to it.
+      let start = spillBlockHeaderSize;
+      if (block.recordCount > 0 && lastByte !== newline) bytes[--start] = newline;
+      const end = spillBlockHeaderSize + block.length;
+      lastByte = bytes[end - 1]!;
+      writeFully(fd, bytes, { start, end, position }, path);
+      position += end - start;
+    }
+    if (lastByte !== newline) writeFully(fd, Buffer.from([newline]), { start: 0, end: 1, position }, path);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function openFile(path: string): number {
+  try {
+    return openSync(path, 'wx');
+  } catch (error) {
+    throw writeError(error, path);
+  }
+}

@@ -1,0 +1,145 @@
+// The work of the second pass on one range of slices: gather their records from the spill files, put them in order, drop the
+// duplicates, encode each slice and write it.
+
+import { limits } from '../../shared/limits.ts';
+import { PavostoreError } from '../../shared/errors.ts';
+import { bitsOf, type SliceIndex, sliceIndexOf } from '../../shared/key-hash.ts';
+import type { ManifestSlice } from '../../shared/manifest.ts';
+import { encodeSlice, type OrderedRecords, sliceSizeOf } from '../../shared/slice-layout.ts';
+import { readVarint, varintSize } from '../../shared/varint.ts';
+import type { DuplicatePolicy } from './line-rules.ts';
+import { type Duplicate, RecordArena } from './record-arena.ts';
+import { listBlocks, type SpillTargets, spillBlockHeaderSize } from './spill.ts';
+import { SliceWriter } from './slice-writer.ts';
+
+/** Slices `sliceFrom` (inclusive) to `sliceTo` (exclusive), whose records are in the spill files `spillFrom` to `spillTo`. */
+export type SealTask = {
+  readonly sliceFrom: number;
+  readonly sliceTo: number;
+  readonly spillFrom: number;
+  readonly spillTo: number;
+  /** What the spill files have for these slices, duplicates included. */
+  readonly spilledBytes: number;
+  readonly spilledRecords: number;
+};
+
+export type SealSetup = {
+  readonly targets: SpillTargets;
+  readonly versionDir: string;
+  readonly sliceCount: number;
+  readonly duplicates: DuplicatePolicy;
+  readonly sealMemoryMax: number;
+  readonly sliceSizeMax: number;
+  /** The slice count that would do, if a slice gets too large; undefined if none would. */
+  readonly sliceCountNeeded: number | undefined;
+};
+
+export type SealReport = {
+  readonly sliceFrom: number;
+  readonly slices: readonly ManifestSlice[];
+  readonly keyBytes: number;
+  readonly valueBytes: number;
+  readonly duplicateCount: number;
+  readonly firstDuplicate: Duplicate | undefined;
+};
+
+/** Memory that a record takes in the second pass beside its bytes: columns, the order, the columns in order. */
+export const recordOverhead = 40;
+
+/** Owns the memory of one thread of the second pass. */
+export class SliceSealer {
+  readonly #setup: SealSetup;
+  readonly #arena: RecordArena;
+  readonly #writer: SliceWriter;
+
+  constructor(setup: SealSetup) {
+    this.#setup = setup;
+    this.#arena = new RecordArena(setup.duplicates);
+    this.#writer = new SliceWriter(setup.versionDir);
+  }
+
+  /** Writes the slices of a task. Throws `slice_too_large`, `spill_malformed`, `disk_short`, `data_unwritable`. */
+  async seal(task: SealTask): Promise<SealReport> {
+    await this.#writer.room();
+    this.#gather(task);
+    const { records, count, keyBytes, valueBytes } = orderedRecords(this.#arena, this.#arena.survivors());
+    const { duplicateCount, firstDuplicate } = this.#arena;
+    // A split that fails for its duplicates looks at all of them, but writes no more.
+    const slices = firstDuplicate ? [] : this.#writeSlices(task, records, count);
+    return { sliceFrom: task.sliceFrom, slices, keyBytes, valueBytes, duplicateCount, firstDuplicate };
+  }
+
+  /** Returns when all slices of this thread are on the disk. */
+  async synced(): Promise<void> {
+    await this.#writer.synced();
+  }
+
+  #gather(task: SealTask): void {
+    const { targets, sliceCount, sealMemoryMax } = this.#setup;
+    const spills = [];
+    for (let index = task.spillFrom; index < task.spillTo; index++) spills.push({ index, blocks: listBlocks(targets, index) });
+    const blocks = spills.flatMap((spill) => spill.blocks);
+    // Room for one block whole, whatever of it is in range.
+    const blockSizeMax = blocks.reduce((max, { length }) => Math.max(max, length + spillBlockHeaderSize), 0);
+    const blockRecordsMax = blocks.reduce((max, { recordCount }) => Math.max(max, recordCount), 0);
+    this.#arena.reset({
+      size: Math.min(task.spilledBytes + spillBlockHeaderSize * blocks.length, sealMemoryMax) + blockSizeMax,
+      recordCount: Math.min(task.spilledRecords, Math.floor(sealMemoryMax / recordOverhead)) + blockRecordsMax,
+      assertSize: (recordsSize) => this.#assertSliceSize(task.sliceFrom, recordsSize / (task.sliceTo - task.sliceFrom)),
+    });
+    const hashesPerSlice = 2 ** (32 - bitsOf(sliceCount));
+    const range = { first: task.sliceFrom * hashesPerSlice, last: task.sliceTo * hashesPerSlice - 1 };
+    for (const spill of spills) for (const block of spill.blocks) this.#arena.addBlock(targets, spill.index, block, range);
+  }
+
+  #writeSlices(task: SealTask, records: OrderedRecords, count: number): ManifestSlice[] {
+    const { sliceCount } = this.#setup;
+    const sliceBits = bitsOf(sliceCount);
+    const slices: ManifestSlice[] = [];
+    let from = 0;
+    for (let sliceIndex = task.sliceFrom; sliceIndex < task.sliceTo; sliceIndex++) {
+      let to = from;
+      let recordsSize = 0;
+      while (to < count && sliceIndexOf(records.hashes[to]!, sliceBits) === sliceIndex) {
+        recordsSize += records.ends[to]! - records.starts[to]!;
+        to++;
+      }
+      this.#assertSliceSize(sliceIndex, sliceSizeOf(to - from, recordsSize, sliceCount));
+      const file = encodeSlice({ sliceIndex: sliceIndex as SliceIndex, sliceCount, records, from, to });
+      slices.push(this.#writer.write(sliceIndex, to - from, file));
+      from = to;
+    }
+    return slices;
+  }
+
+  #assertSliceSize(sliceIndex: number, size: number): void {
+    const { sliceCount, sliceSizeMax, sliceCountNeeded } = this.#setup;
+    if (size <= sliceSizeMax) return;
+    const advice =
+      sliceCountNeeded === undefined ? `even ${limits.sliceCountMax} slices would be too few` : `--slices ${sliceCountNeeded} is needed`;
+    throw new PavostoreError('slice_too_large', `slice ${sliceIndex} of ${sliceCount}: ${size} bytes or more, at most ${sliceSizeMax}; ${advice}`);
+  }
+}
+
+type Ordered = { records: OrderedRecords; count: number; keyBytes: number; valueBytes: number };
+
+/** The columns of the rows in their order, and what keys and values sum up to. */
+function orderedRecords({ bytes, hashes, starts, ends }: RecordArena, rows: Uint32Array): Ordered {
+  const count = rows.length;
+  const records = { bytes, hashes: new Uint32Array(count), starts: new Uint32Array(count), ends: new Uint32Array(count) };
+  let keyBytes = 0;
+  let valueBytes = 0;
+  for (let i = 0; i < count; i++) {
+    const row = rows[i]!;
+    const start = starts[row]!;
+    const end = ends[row]!;
+    const keySize = readVarint(bytes, start, end);
+    const valueSize = readVarint(bytes, start + varintSize(keySize), end);
+    records.hashes[i] = hashes[row]!;
+    records.starts[i] = start;
+    records.ends[i] = end;
+    keyBytes += keySize;
+    valueBytes += valueSize;
+  }
+  return { records, count, keyBytes, valueBytes };
+}

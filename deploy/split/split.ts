@@ -1,0 +1,150 @@
+// From text files to a version: all of `pavostore split` but its command line. `serve` calls the same.
+//
+//     inputs ── chunks ──> first pass: workers scan, hash, and append to 256 spill files by the top 8 bits of the hash
+//                          second pass: workers read spill files back, order, drop duplicates, write slices, sync them
+//                          manifest ──> publish
+//
+// Memory does not depend on the input: some chunks in the first pass, some spill files in the second. The result depends on the
+// records, the slice count and the rules for lines only; not on workers, chunks, or how the input came. Whatever fails, what is
+// published stays as it was, and the temporary folder goes.
+
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { slicesPath } from '../../shared/data-set.ts';
+import { keyHashName } from '../../shared/key-hash.ts';
+import { limits } from '../../shared/limits.ts';
+import { type Identity, type Manifest, type Totals, versionIdOf } from '../../shared/manifest.ts';
+import { sliceFormat } from '../../shared/slice-layout.ts';
+import { checkDiskSpace, rethrowWrite } from '../publish/disk.ts';
+import { publishVersion } from '../publish/publish.ts';
+import { openTemporaryFolder, removeStaleFolders } from '../publish/temporary-folder.ts';
+import { assertUnchanged, closeInputs, type Input, openInputs, sourceFilesOf } from './input.ts';
+import { writeRejects } from './rejects.ts';
+import { type Sealed, SplitPasses } from './split-passes.ts';
+import { type SplitOptions, type SplitSettings, settingsOf, sourceOptionsOf } from './split-options.ts';
+
+/** What was done. Sizes are bytes; `seconds` are wall time of the parts and of all. */
+export type SplitReport = {
+  readonly id: string;
+  /** Of `current`; undefined when it was not replaced. */
+  readonly sequence: number | undefined;
+  readonly published: boolean;
+  /** The very version was there already; its files were verified and kept. */
+  readonly reused: boolean;
+  readonly sliceCount: number;
+  readonly inputBytes: number;
+  readonly totals: Totals;
+  /** Where the rejected lines are; undefined unless bad lines are skipped. */
+  readonly rejectsPath: string | undefined;
+  readonly seconds: {
+    readonly read: number;
+    readonly seal: number;
+    /** Waiting for the disk after the last slice was written, and publishing. */
+    readonly sync: number;
+    readonly total: number;
+  };
+};
+
+/**
+ * Splits files into a version of `options.dataDir` and publishes it. Throws `usage`, `input_unreadable`, `line_malformed`,
+ * `key_duplicated`, `slice_too_large`, `version_refused`, `disk_short`, `data_unwritable`, `publish_locked`, or the signal's reason.
+ */
+export async function splitFiles(options: SplitOptions): Promise<SplitReport> {
+  const settings = settingsOf(options);
+  const inputs = await openInputs(options.files);
+  try {
+    await mkdir(options.dataDir, { recursive: true }).catch(rethrowWrite(options.dataDir));
+    await removeStaleFolders(options.dataDir);
+    await checkDiskSpace(options.dataDir, sizeNeeded(inputs), 'the split');
+    return await splitInputs(inputs, options, settings);
+  } finally {
+    await closeInputs(inputs);
+  }
+}
+
+async function splitInputs(inputs: readonly Input[], options: SplitOptions, settings: SplitSettings): Promise<SplitReport> {
+  const folder = await openTemporaryFolder(options.dataDir);
+  try {
+    const versionDir = join(folder.path, 'version');
+    await mkdir(slicesPath(versionDir), { recursive: true }).catch(rethrowWrite(versionDir));
+    const sealed = await runPasses(inputs, folder.path, versionDir, options, settings);
+    await assertUnchanged(inputs);
+    return await publishSealed(inputs, versionDir, sealed, options, settings);
+  } finally {
+    await folder.close();
+  }
+}
+
+type Timed = Sealed & { readonly startedMs: number; readonly readMs: number; readonly sealMs: number };
+
+/** Both passes, up to the sync of the slices. */
+async function runPasses(
+  inputs: readonly Input[],
+  folder: string,
+  versionDir: string,
+  options: SplitOptions,
+  settings: SplitSettings,
+): Promise<Timed> {
+  const startedMs = performance.now();
+  const passes = new SplitPasses({ inputs, folder, versionDir, settings, options });
+  try {
+    await passes.spill();
+    if (settings.rules.badLines === 'skip') await writeRejects(settings.rejectsPath, passes.spills.targets);
+    const readMs = performance.now();
+    const sealed = await passes.seal();
+    const sealMs = performance.now();
+    options.onProgress?.({ phase: 'sync', doneBytes: 0, totalBytes: undefined });
+    await passes.sync();
+    return { ...sealed, startedMs, readMs, sealMs };
+  } finally {
+    await passes.close();
+  }
+}
+
+async function publishSealed(
+  inputs: readonly Input[],
+  versionDir: string,
+  sealed: Timed,
+  options: SplitOptions,
+  settings: SplitSettings,
+): Promise<SplitReport> {
+  const manifest = manifestOf(sealed, inputs, options);
+  options.onProgress?.({ phase: 'publish', doneBytes: 0, totalBytes: undefined });
+  const { dataDir, onWarning, signal } = options;
+  const { current, reused } = await publishVersion({ dataDir, versionDir, manifest, publish: settings.publish, onWarning, signal });
+  const { startedMs, readMs, sealMs, inputBytes } = sealed;
+  const endedMs = performance.now();
+  return {
+    id: manifest.id,
+    sequence: current?.sequence,
+    published: current !== undefined,
+    reused,
+    sliceCount: manifest.identity.sliceCount,
+    inputBytes,
+    totals: manifest.totals,
+    rejectsPath: settings.rules.badLines === 'skip' ? settings.rejectsPath : undefined,
+    seconds: {
+      read: (readMs - startedMs) / 1_000,
+      seal: (sealMs - readMs) / 1_000,
+      sync: (endedMs - sealMs) / 1_000,
+      total: (endedMs - startedMs) / 1_000,
+    },
+  };
+}
+
+function manifestOf({ slices, totals }: Sealed, inputs: readonly Input[], options: SplitOptions): Manifest {
+  const identity: Identity = { format: sliceFormat, hash: keyHashName, sliceCount: slices.length, slices };
+  return {
+    id: versionIdOf(identity),
+    identity,
+    totals,
+    source: { files: sourceFilesOf(inputs), options: sourceOptionsOf(options) },
+    createdAt: new Date().toISOString(),
+  };
+}
+
+/** What the spill files will take, and with them the slices, whose room they make: what is known of it before. */
+function sizeNeeded(inputs: readonly Input[]): number {
+  const inputSize = inputs.reduce((sum, { size }) => sum + (size ?? 0), 0);
+  return Math.ceil(inputSize * limits.splitSizeFactor) + limits.splitSizeMin;
+}
