@@ -25,7 +25,8 @@ async function main(args: readonly string[]): Promise<number> {
     .parserConfiguration({ 'camel-case-expansion': true, 'strip-dashed': true, 'duplicate-arguments-array': true })
     .exitProcess(false)
     .fail((message: string | null, error: Error | undefined) => {
-      throw error ?? new PavostoreError('usage', message ?? 'wrong usage');
+      // yargs tells wrong usage by a message alone, or by an error of its own kind; any other is the command's.
+      throw error && error.name !== 'YError' ? error : new PavostoreError('usage', message ?? error?.message ?? 'wrong usage');
     });
   try {
     await parser.parseAsync([...args]);

@@ -11,7 +11,10 @@ export type Job<Task> = { readonly task: Task; readonly transfer?: readonly Arra
 export type Reply<Result> = { readonly result: Result; readonly transfer?: readonly ArrayBuffer[] };
 
 type Message<Result> = { result: Result } | { error: { message: string; code: ErrorCode | undefined; stack: string | undefined } };
-type Seat<Result> = { readonly worker: Worker; settle: { resolve: (result: Result) => void; reject: (error: unknown) => void } | undefined };
+type Seat<Result> = {
+  readonly worker: Worker;
+  settle: { resolve: (result: Result) => void; reject: (error: unknown) => void } | undefined;
+};
 
 /** Owns its threads until `close`. */
 export class WorkerPool<Task, Result> {
@@ -89,7 +92,9 @@ export class WorkerPool<Task, Result> {
     if (this.#seats.length === this.size) throw new Error('more tasks than threads');
     const worker = new Worker(this.#script, { workerData: this.#setupOf(this.#seats.length) });
     const seat: Seat<Result> = { worker, settle: undefined };
-    worker.on('message', (message: Message<Result>) => this.#settle(seat, 'result' in message ? message : { reject: errorOf(message.error) }));
+    worker.on('message', (message: Message<Result>) =>
+      this.#settle(seat, 'result' in message ? message : { reject: errorOf(message.error) }),
+    );
     worker.on('error', (error) => this.#settle(seat, { reject: error }));
     worker.on('exit', (exitCode) => this.#settle(seat, { reject: new Error(`a worker thread ended with exit code ${exitCode}`) }));
     this.#seats.push(seat);

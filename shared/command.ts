@@ -102,7 +102,7 @@ function parseVariable(name: string, option: Options, text: string): unknown {
   if (option.choices && !option.choices.includes(text)) throw refuse(`one of ${option.choices.join(', ')} is needed`);
   if (option.type === 'number') {
     const n = Number(text);
-    if (Number.isNaN(n)) throw refuse('a number is needed');
+    if (!/^-?\d+(\.\d+)?$/.test(text)) throw refuse('a number is needed');
     return n;
   }
   if (option.type === 'boolean') {

@@ -39,9 +39,6 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     return503OnClosing: false,
     exposeHeadRoutes: true,
     clientErrorHandler: answerClientError,
-    frameworkErrors: (_error, _request, reply) => {
-      sendProblem(reply.raw, 'request_malformed', { detail: 'The path is not valid percent-encoding' });
-    },
     routerOptions: { caseSensitive: true, ignoreTrailingSlash: false, ignoreDuplicateSlashes: false },
     serverFactory: (handler) => {
       const httpServer = createServer(
@@ -52,18 +49,27 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
           connectionsCheckingInterval: limits.connectionsCheckingIntervalMs,
           keepAliveTimeout: limits.serverKeepAliveMs,
           insecureHTTPParser: false,
-          requireHostHeader: true,
+          // Node's own refusal has no body: ours is below.
+          requireHostHeader: false,
           noDelay: true,
         },
         (request, response) => {
+          if (request.headers.host === undefined && request.httpVersion === '1.1') return refuseHostless(response);
+          // We speak no other protocol; but Node's parser loses what the client has sent behind such a request, so it is the last one.
+          if (request.headers.upgrade !== undefined) response.shouldKeepAlive = false;
           const target = originFormOf(request.url ?? '/');
           if (fastPath(request, response, target)) return;
-          const allowed = Object.hasOwn(methodsOf, pathOf(target)) ? methodsOf[pathOf(target)]! : undefined;
+          const path = pathOf(target);
+          const allowed = Object.hasOwn(methodsOf, path) ? methodsOf[path]! : undefined;
           if (allowed && !allowed.includes(request.method ?? '')) return refuseMethod(request, response, allowed);
+          // No path of ours has an escape; fastify would decode it, and take another spelling of some paths but not of all.
+          if (path.includes('%')) return sendProblem(response, 'route_not_found');
           request.url = target;
           handler(request, response);
         },
       );
+      // An expectation that nobody knows may be ignored (RFC 9110, 10.1.1); Node would answer 417 without a body.
+      httpServer.on('checkExpectation', (request, response) => httpServer.emit('request', request, response));
       return httpServer;
     },
   });
@@ -118,6 +124,11 @@ function refuseMethod(request: IncomingMessage, response: ServerResponse, allowe
   });
 }
 
+/** RFC 9112, 3.2: a request of HTTP/1.1 without a Host is refused. */
+function refuseHostless(response: ServerResponse): void {
+  sendProblem(response, 'request_malformed', { detail: 'The request has no Host', headers: ['Connection', 'close'] });
+}
+
 /** Our code for an error of a route: our own, or the client's fault as fastify tells it. */
 function codeOfError(error: FastifyError | Error): ErrorCode {
   if (error instanceof PavostoreError) return error.code;
@@ -127,22 +138,41 @@ function codeOfError(error: FastifyError | Error): ErrorCode {
   return statusCode !== undefined && statusCode >= 400 && statusCode < 500 ? 'body_malformed' : 'internal';
 }
 
-/** A request that Node's parser refused: there is no response object, so the answer is written by hand. */
+/** Sockets whose client has sent what is not HTTP; the parser complains again about all that follows. */
+const refusedSockets = new WeakSet<Socket>();
+
+/** A request that Node's parser refused: there is no response object, so the answer is written by hand, behind those still owed. */
 function answerClientError(error: Error & { code?: string }, socket: Socket): void {
-  if (error.code === 'ECONNRESET' || socket.destroyed) return;
+  if (error.code === 'ECONNRESET' || socket.destroyed || refusedSockets.has(socket)) return;
+  refusedSockets.add(socket);
+  // What follows a request with `Connection: close` is no request: the answer to that one closes the socket.
+  if (error.code === 'HPE_CLOSED_CONNECTION') return;
   const code: ErrorCode =
     error.code === 'HPE_HEADER_OVERFLOW'
       ? 'header_too_large'
       : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
         ? 'request_timeout'
         : 'request_malformed';
+  afterAnswers(socket, () => refuseSocket(socket, code));
+}
+
+/** Calls `then` when the complete requests before the one at fault are answered: an error before them would be taken for an answer to them. */
+function afterAnswers(socket: Socket & { _httpMessage?: ServerResponse }, then: () => void): void {
+  // Node's own field for the response that is due; its own handler of such errors reads it too.
+  const due = socket._httpMessage;
+  if (due?.req.complete) due.once('close', () => afterAnswers(socket, then));
+  else then();
+}
+
+function refuseSocket(socket: Socket, code: ErrorCode): void {
+  if (!socket.writable) return socket.destroySoon();
   const body = JSON.stringify(problemOf(code));
   const { status } = errorTable[code];
   const phrase = { 400: 'Bad Request', 408: 'Request Timeout', 431: 'Request Header Fields Too Large' }[status as 400 | 408 | 431];
-  if (socket.writable) {
-    const head = `HTTP/1.1 ${status} ${phrase}\r\nContent-Type: ${problemContentType}\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n`;
-    socket.end(head + body);
-  }
-  // The rest of what the client sends is not read: without this, a client that goes on writing would keep the socket.
-  socket.destroySoon();
+  socket.end(
+    `HTTP/1.1 ${status} ${phrase}\r\nContent-Type: ${problemContentType}\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`,
+  );
+  // Closed at once, with bytes of the client unread, the socket would be reset and the answer lost; but no client may hold it for long.
+  const lingerTimer = setTimeout(() => socket.destroy(), limits.lingerMs);
+  socket.once('close', () => clearTimeout(lingerTimer));
 }

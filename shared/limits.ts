@@ -60,6 +60,8 @@ export const limits = {
   headersTimeoutMs: 5_000,
   requestTimeoutMs: 10_000,
   connectionsCheckingIntervalMs: 1_000,
+  /** How long a client that sent what is not HTTP may still send before it is cut off: it should read why. */
+  lingerMs: 1_000,
   /** How long a server keeps an idle connection: must outlast every client of ours (`clientKeepAliveMs`). */
   serverKeepAliveMs: 72_000,
   retryAfterSeconds: 1,

@@ -44,8 +44,16 @@ function format(summary: VersionSummary): string {
       `min ${formatCount(sliceEntries.min)}, mean ${formatCount(Math.round(sliceEntries.mean))}, max ${formatCount(sliceEntries.max)}`,
     ],
     ['overhead', `${summary.overheadPerEntry.toFixed(2)} bytes an entry`],
-    ['lines', `${formatCount(totals.lines)}: ${formatCount(totals.duplicates)} duplicates, ${formatCount(totals.rejectedLines)} rejected, ${formatCount(totals.blankLines)} blank`],
-    ['options', Object.entries(source.options).map(([name, value]) => `${name} ${value}`).join(', ')],
+    [
+      'lines',
+      `${formatCount(totals.lines)}: ${formatCount(totals.duplicates)} duplicates, ${formatCount(totals.rejectedLines)} rejected, ${formatCount(totals.blankLines)} blank`,
+    ],
+    [
+      'options',
+      Object.entries(source.options)
+        .map(([name, value]) => `${name} ${value}`)
+        .join(', '),
+    ],
     ...source.files.map(({ path, size }): [string, string] => ['source', `${path}, ${formatSize(size)}`]),
   ];
   return rows.map(([name, value]) => `${name.padEnd(14)}${value}`).join('\n');

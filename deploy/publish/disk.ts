@@ -45,7 +45,8 @@ export function writeFully(fd: number, bytes: Uint8Array, range: { start: number
 export function writeError(error: unknown, path: string): unknown {
   const { code, message } = error as NodeJS.ErrnoException;
   if (error instanceof PavostoreError || code === undefined) return error;
-  if (code === 'ENOSPC' || code === 'EDQUOT') return new PavostoreError('disk_short', `${path}: the disk is full (${code})`, { cause: error });
+  if (code === 'ENOSPC' || code === 'EDQUOT')
+    return new PavostoreError('disk_short', `${path}: the disk is full (${code})`, { cause: error });
   return new PavostoreError('data_unwritable', `${path}: ${message}`, { cause: error });
 }
 

@@ -53,4 +53,3 @@ export async function isStale(path: string, nowMs: number): Promise<boolean | un
     throw error;
   }
 }
-

@@ -46,7 +46,8 @@ export type PublishResult = { readonly current: Current | undefined; readonly re
 /** Puts a new version in place and publishes it. Throws `version_refused`, `publish_locked`, `disk_short`, `data_unwritable`. */
 export async function publishVersion(options: PublishOptions): Promise<PublishResult> {
   const { dataDir, versionDir, manifest, signal, disk = realDisk, onWarning = () => {}, lockWaitMs } = options;
-  if (manifest.totals.entries === 0) throw new PavostoreError('version_refused', 'there is no record in it: an empty version is not published');
+  if (manifest.totals.entries === 0)
+    throw new PavostoreError('version_refused', 'there is no record in it: an empty version is not published');
   await writeManifest(disk, versionDir, manifest);
   const lock = await openPublishLock(dataDir, { signal, ...(lockWaitMs === undefined ? {} : { waitMs: lockWaitMs }) });
   try {

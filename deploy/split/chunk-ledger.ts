@@ -9,25 +9,26 @@ export type LedgerTotals = {
   readonly records: number;
   readonly blankLines: number;
   readonly rejectedLines: number;
-  /** Of keys and values. */
-  readonly recordBytes: number;
+  readonly keyBytes: number;
+  readonly valueBytes: number;
 };
 
 type Entry = { readonly inputIndex: number; readonly lineCount: number };
 
 export class ChunkLedger {
   readonly #entries: Entry[] = [];
-  #totals: LedgerTotals = { lines: 0, records: 0, blankLines: 0, rejectedLines: 0, recordBytes: 0 };
+  #totals: LedgerTotals = { lines: 0, records: 0, blankLines: 0, rejectedLines: 0, keyBytes: 0, valueBytes: 0 };
   #bad: { at: Origin; line: FirstBadLine } | undefined;
 
-  add({ ordinal, inputIndex, lineCount, recordCount, blankCount, rejectedCount, recordBytes, badLine }: ChunkReport): void {
+  add({ ordinal, inputIndex, lineCount, recordCount, blankCount, rejectedCount, keyBytes, valueBytes, badLine }: ChunkReport): void {
     this.#entries[ordinal] = { inputIndex, lineCount };
     this.#totals = {
       lines: this.#totals.lines + lineCount,
       records: this.#totals.records + recordCount,
       blankLines: this.#totals.blankLines + blankCount,
       rejectedLines: this.#totals.rejectedLines + rejectedCount,
-      recordBytes: this.#totals.recordBytes + recordBytes,
+      keyBytes: this.#totals.keyBytes + keyBytes,
+      valueBytes: this.#totals.valueBytes + valueBytes,
     };
     if (!badLine || (this.#bad && this.#bad.at.chunkOrdinal < ordinal)) return;
     this.#bad = { at: { chunkOrdinal: ordinal, lineIndex: badLine.lineIndex }, line: badLine };

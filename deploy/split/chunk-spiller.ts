@@ -2,14 +2,14 @@
 // for each spill file, and append every block with one write. A chunk with very many short lines is done in several
 // batches, so that the memory of a thread does not depend on the input.
 
-import { readSync } from 'node:fs';
 import { limits } from '../../shared/limits.ts';
 import { recordSizeOf, writeRecordHead } from '../../shared/slice-layout.ts';
 import type { Chunk } from './chunks.ts';
-import { unreadable } from './input.ts';
-import { byteOrderMark, excerptOf, type LineRules, lineSizeMax, newline, reasonAgainst } from './line-rules.ts';
+import { excerptOf, type LineRules, newline, reasonAgainst } from './line-rules.ts';
 import { clearBatch, clearLines, makeScannedLines, type ScannedLines, scanLines } from './line-scanner.ts';
+import { markSizeOf, type OpenFile, RangeReader } from './range-reader.ts';
 import { appendBlock, rejectsIndex, type SpillTargets, spillBlockHeaderSize, spillCount, spillPrefixSize } from './spill.ts';
+import { asWordBuffer, copyWords, makeWordBuffer, type WordBuffer, wordCopySlack } from './word-copy.ts';
 
 /** How finely the histogram counts what the hashes select: as finely as the greatest slice count does. */
 export const histogramSize = limits.sliceCountMax;
@@ -19,7 +19,7 @@ const histogramShift = Math.clz32(histogramSize - 1);
 export type HashHistogram = Float64Array;
 
 export type SpillSetup = {
-  readonly inputs: readonly { readonly label: string; readonly fd: number; readonly size: number }[];
+  readonly inputs: readonly OpenFile[];
   readonly rules: LineRules;
   readonly chunkSize: number;
   readonly targets: SpillTargets;
@@ -37,8 +37,8 @@ export type ChunkReport = {
   readonly recordCount: number;
   readonly blankCount: number;
   readonly rejectedCount: number;
-  /** Bytes of keys and values. */
-  readonly recordBytes: number;
+  readonly keyBytes: number;
+  readonly valueBytes: number;
   readonly badLine: FirstBadLine | undefined;
 };
 
@@ -47,17 +47,18 @@ export class ChunkSpiller {
   readonly #setup: SpillSetup;
   readonly #lines: ScannedLines = makeScannedLines(limits.batchRecordsMax);
   readonly #withLines: boolean;
+  readonly #reader: RangeReader;
   /** Of each spill file in the batch: payload bytes and records, then where its next record goes. */
   readonly #sizes = new Uint32Array(spillCount + 1);
   readonly #counts = new Uint32Array(spillCount + 1);
   readonly #ends = new Uint32Array(spillCount + 1);
-  #rangeBytes: Buffer = Buffer.alloc(0);
-  #blocks: Buffer = Buffer.alloc(0);
+  #blocks: WordBuffer = makeWordBuffer(0);
   #sequence = 0;
 
   constructor(setup: SpillSetup) {
     this.#setup = setup;
     this.#withLines = setup.rules.duplicates === 'error';
+    this.#reader = new RangeReader(setup.chunkSize);
   }
 
   /** Spills the records of a chunk. Throws `input_unreadable`, `disk_short`, `data_unwritable`. */
@@ -65,17 +66,19 @@ export class ChunkSpiller {
     clearLines(this.#lines);
     this.#sequence = 0;
     if (chunk.kind === 'range') return this.#spillRange(chunk);
-    const bytes = Buffer.from(chunk.bytes.buffer as ArrayBuffer, chunk.bytes.byteOffset, chunk.bytes.byteLength);
+    const source = asWordBuffer(Buffer.from(chunk.bytes.buffer as ArrayBuffer));
+    const bytes = source.bytes.subarray(0, chunk.bytes.length);
     const from = chunk.isFirst ? markSizeOf(bytes) : 0;
-    if (chunk.kind === 'lines') return this.#spillLines(chunk, bytes, from);
+    if (chunk.kind === 'lines') return this.#spillLines(chunk, source, from, bytes.length);
     return this.#spillPiece(chunk, bytes.subarray(from), chunk.startsLine);
   }
 
   #spillRange(chunk: Chunk & { kind: 'range' }): ChunkReport {
-    const { from, end, longLineAt } = this.#readRange(chunk);
-    const report = this.#spillLines(chunk, this.#rangeBytes.subarray(0, end), from);
+    const file = this.#setup.inputs[chunk.inputIndex]!;
+    const { source, from, end, longLineAt } = this.#reader.read(file, chunk.start, chunk.end);
+    const report = this.#spillLines(chunk, source, from, end);
     if (longLineAt === undefined || report.badLine) return report;
-    const longLine = this.#spillLongLine(chunk, longLineAt);
+    const longLine = this.#spillLongLine(chunk, file, longLineAt);
     return {
       ...report,
       lineCount: report.lineCount + 1,
@@ -84,43 +87,61 @@ export class ChunkSpiller {
     };
   }
 
-  #spillLines(chunk: Chunk, bytes: Buffer, from: number): ChunkReport {
+  /** The lines from `from` to `end` in `source`, which has the slack of a word copy behind them. */
+  #spillLines(chunk: Chunk, source: WordBuffer, from: number, end: number): ChunkReport {
+    const bytes = source.bytes.subarray(0, end);
     const lines = this.#lines;
     const { rules } = this.#setup;
     let recordCount = 0;
     let rejectedCount = 0;
-    let recordBytes = 0;
+    let keyBytes = 0;
+    let valueBytes = 0;
     let badLine: FirstBadLine | undefined;
     for (let at = from; at < bytes.length && !badLine; ) {
       clearBatch(lines);
       at = scanLines(bytes, at, rules, lines);
       const bad = lines.badLines[0];
       if (bad && rules.badLines === 'error') badLine = { ...bad, excerpt: excerptOf(bytes, bad.start, bad.end) };
-      else recordBytes += this.#spillBatch(chunk, bytes);
+      else {
+        const sizes = this.#spillBatch(chunk, source);
+        keyBytes += sizes.keyBytes;
+        valueBytes += sizes.valueBytes;
+      }
       recordCount += lines.recordCount;
       rejectedCount += lines.badLines.length;
     }
     const { lineCount, blankCount } = lines;
-    return { ordinal: chunk.ordinal, inputIndex: chunk.inputIndex, lineCount, recordCount, blankCount, rejectedCount, recordBytes, badLine };
+    return {
+      ordinal: chunk.ordinal,
+      inputIndex: chunk.inputIndex,
+      lineCount,
+      recordCount,
+      blankCount,
+      rejectedCount,
+      keyBytes,
+      valueBytes,
+      badLine,
+    };
   }
 
-  /** Lays out and appends the records and rejected lines of the scanned batch; returns the bytes of keys and values. */
-  #spillBatch(chunk: Chunk, bytes: Buffer): number {
-    const recordBytes = this.#measureBatch();
+  /** Lays out and appends the records and rejected lines of the scanned batch; returns what keys and values sum up to. */
+  #spillBatch(chunk: Chunk, source: WordBuffer): { keyBytes: number; valueBytes: number } {
+    const sizes = this.#measureBatch();
     this.#placeBlocks();
-    this.#copyRecords(bytes);
-    this.#copyRejects(bytes);
+    this.#copyRecords(source);
+    this.#copyRejects(source.bytes);
     this.#appendBlocks(chunk);
-    return recordBytes;
+    return sizes;
   }
 
-  #measureBatch(): number {
+  #measureBatch(): { keyBytes: number; valueBytes: number } {
     const { hashes, keyStarts, keyEnds, valueEnds, recordCount, badLines } = this.#lines;
     const { histogram } = this.#setup;
     const sizes = this.#sizes.fill(0);
     const counts = this.#counts.fill(0);
     const prefixSize = spillPrefixSize(this.#withLines);
-    let recordBytes = 0;
+    let keyBytes = 0;
+    let valueBytes = 0;
     for (let row = 0; row < recordCount; row++) {
       const hash = hashes[row]!;
       const keySize = keyEnds[row]! - keyStarts[row]!;
@@ -132,11 +153,12 @@ export class ChunkSpiller {
       const cell = 2 * (hash >>> histogramShift);
       histogram[cell]! += size;
       histogram[cell + 1]! += 1;
-      recordBytes += keySize + valueSize;
+      keyBytes += keySize;
+      valueBytes += valueSize;
     }
     for (const { start, end } of badLines) sizes[rejectsIndex]! += end - start + 1;
     counts[rejectsIndex] = badLines.length;
-    return recordBytes;
+    return { keyBytes, valueBytes };
   }
 
   /** Gives each spill file of the batch its place in `#blocks`, with room for the header before it. */
@@ -147,33 +169,36 @@ export class ChunkSpiller {
       this.#ends[index] = at + spillBlockHeaderSize;
       at += spillBlockHeaderSize + this.#sizes[index]!;
     }
-    if (at > this.#blocks.length) this.#blocks = Buffer.allocUnsafeSlow(at + (at >>> 3));
+    if (at + wordCopySlack > this.#blocks.bytes.length) this.#blocks = makeWordBuffer(at + (at >>> 3));
   }
 
-  #copyRecords(bytes: Buffer): void {
+  /** Fills each block from front to back. What a copy writes beyond a block is the next one's header, which is written last. */
+  #copyRecords(source: WordBuffer): void {
     const { hashes, keyStarts, keyEnds, valueEnds, lineIndexes, recordCount } = this.#lines;
     const blocks = this.#blocks;
     const ends = this.#ends;
     const withLines = this.#withLines;
+    const prefixSize = spillPrefixSize(withLines);
     for (let row = 0; row < recordCount; row++) {
       const hash = hashes[row]!;
       const keyStart = keyStarts[row]!;
       const keyEnd = keyEnds[row]!;
       const valueEnd = valueEnds[row]!;
       const index = hash >>> (32 - limits.spillBits);
-      let at = writeU32(blocks, ends[index]!, hash);
-      if (withLines) at = writeU32(blocks, at, lineIndexes[row]!);
-      at = writeRecordHead(blocks, at, keyEnd - keyStart, valueEnd - keyEnd - 1);
-      at += bytes.copy(blocks, at, keyStart, keyEnd);
-      ends[index] = at + bytes.copy(blocks, at, keyEnd + 1, valueEnd);
+      let at = ends[index]!;
+      blocks.view.setUint32(at, hash, true);
+      if (withLines) blocks.view.setUint32(at + 4, lineIndexes[row]!, true);
+      at = writeRecordHead(blocks.bytes, at + prefixSize, keyEnd - keyStart, valueEnd - keyEnd - 1);
+      at = copyWords(blocks, at, source, keyStart, keyEnd);
+      ends[index] = copyWords(blocks, at, source, keyEnd + 1, valueEnd);
     }
   }
 
   #copyRejects(bytes: Buffer): void {
     let at = this.#ends[rejectsIndex]!;
     for (const { start, end } of this.#lines.badLines) {
-      at += bytes.copy(this.#blocks, at, start, end);
-      this.#blocks[at++] = newline;
+      at += bytes.copy(this.#blocks.bytes, at, start, end);
+      this.#blocks.bytes[at++] = newline;
     }
     this.#ends[rejectsIndex] = at;
   }
@@ -184,61 +209,24 @@ export class ChunkSpiller {
       if (recordCount === 0) continue;
       const end = this.#ends[index]!;
       const start = end - this.#sizes[index]! - spillBlockHeaderSize;
-      appendBlock(this.#setup.targets, index, this.#blocks, { start, end, chunkOrdinal: ordinal, sequence: this.#sequence, recordCount });
+      appendBlock(this.#setup.targets, index, this.#blocks.bytes, {
+        start,
+        end,
+        chunkOrdinal: ordinal,
+        sequence: this.#sequence,
+        recordCount,
+      });
     }
     this.#sequence++;
   }
 
-  /**
-   * Reads a range and the rest of its last line into `#rangeBytes`. The lines that start in the range stand from `from` to `end`;
-   * `longLineAt` is the place in the file of one more that is too long for a record.
-   */
-  #readRange(chunk: Chunk & { kind: 'range' }): { from: number; end: number; longLineAt: number | undefined } {
-    const { start, end } = chunk;
-    // The byte before tells whether a line starts at `start`.
-    const readStart = Math.max(0, start - 1);
-    const capacity = 1 + this.#setup.chunkSize + lineSizeMax + 1;
-    if (this.#rangeBytes.length < capacity) this.#rangeBytes = Buffer.allocUnsafeSlow(capacity);
-    let filled = this.#readAt(chunk, 0, readStart, end - readStart);
-    const lead = start === 0 ? markSizeOf(this.#rangeBytes, filled) : this.#rangeBytes.subarray(0, filled).indexOf(newline) + 1;
-    if (start > 0 && lead === 0) return { from: 0, end: 0, longLineAt: undefined };
-    const { size } = this.#setup.inputs[chunk.inputIndex]!;
-    const lastLineAt = Math.max(lead, this.#rangeBytes.lastIndexOf(newline, filled - 1) + 1);
-    if (lastLineAt === filled) return { from: lead, end: filled, longLineAt: undefined };
-    const tailSizeStep = 64 * 1024;
-    for (;;) {
-      const newlineAt = this.#rangeBytes.subarray(0, filled).indexOf(newline, lastLineAt);
-      if (newlineAt >= 0) return { from: lead, end: newlineAt + 1, longLineAt: undefined };
-      if (filled - lastLineAt > lineSizeMax) return { from: lead, end: lastLineAt, longLineAt: readStart + lastLineAt };
-      if (readStart + filled === size) return { from: lead, end: filled, longLineAt: undefined };
-      const room = Math.min(tailSizeStep, capacity - filled, size - readStart - filled);
-      filled += this.#readAt(chunk, filled, readStart + filled, room);
-    }
-  }
-
-  /** Reads exactly `size` bytes of the chunk's file from `position` to `at` in `#rangeBytes`. */
-  #readAt({ inputIndex }: Chunk, at: number, position: number, size: number): number {
-    const { fd, label } = this.#setup.inputs[inputIndex]!;
-    for (let done = 0; done < size; ) {
-      const count = readInput(fd, label, this.#rangeBytes, { at: at + done, size: size - done, position: position + done });
-      if (count === 0) throw unreadable(label, `it changed while it was read: it ends at ${position + done}, it was longer before`);
-      done += count;
-    }
-    return size;
-  }
-
-  /** The line at `position` of a file, read on to its end, piece by piece. */
-  #spillLongLine(chunk: Chunk & { kind: 'range' }, position: number): ChunkReport {
-    const { size } = this.#setup.inputs[chunk.inputIndex]!;
+  /** A line of a file that is too long: an error, or rejected piece by piece. */
+  #spillLongLine(chunk: Chunk, file: OpenFile, position: number): ChunkReport {
     let report: ChunkReport | undefined;
-    for (let at = position; at < size; ) {
-      const pieceSize = this.#readAt(chunk, 0, at, Math.min(lineSizeMax + 1, size - at));
-      const newlineAt = this.#rangeBytes.subarray(0, pieceSize).indexOf(newline);
-      const end = newlineAt < 0 ? pieceSize : newlineAt + 1;
-      report ??= this.#spillPiece(chunk, this.#rangeBytes.subarray(0, end), true);
-      if (at > position) this.#spillPiece(chunk, this.#rangeBytes.subarray(0, end), false);
-      if (newlineAt >= 0 || report.badLine) break;
-      at += end;
+    for (const piece of this.#reader.readLongLine(file, position)) {
+      const pieceReport = this.#spillPiece(chunk, piece, report === undefined);
+      report ??= pieceReport;
+      if (report.badLine) break;
     }
     return report!;
   }
@@ -262,28 +250,6 @@ export class ChunkSpiller {
     const lineCount = startsLine ? 1 : 0;
     const reason = startsLine && isError ? reasonAgainst(bytes, 0, bytes.length, rules.separator)! : undefined;
     const badLine = reason === undefined ? undefined : { lineIndex: 0, reason, excerpt: excerptOf(bytes, 0, bytes.length) };
-    return { ordinal, inputIndex, lineCount, recordCount: 0, blankCount: 0, rejectedCount: lineCount, recordBytes: 0, badLine };
+    return { ordinal, inputIndex, lineCount, recordCount: 0, blankCount: 0, rejectedCount: lineCount, keyBytes: 0, valueBytes: 0, badLine };
   }
-}
-
-/** The size of the UTF-8 byte order mark at the start of `bytes`, or 0. */
-function markSizeOf(bytes: Buffer, size: number = bytes.length): number {
-  return size >= byteOrderMark.length && bytes.subarray(0, byteOrderMark.length).equals(byteOrderMark) ? byteOrderMark.length : 0;
-}
-
-function readInput(fd: number, label: string, bytes: Buffer, place: { at: number; size: number; position: number }): number {
-  try {
-    return readSync(fd, bytes, place.at, place.size, place.position);
-  } catch (error) {
-    throw unreadable(label, (error as Error).message, error);
-  }
-}
-
-/** Little endian; returns the offset after it. In bounds by the measure of the batch. */
-function writeU32(bytes: Buffer, at: number, n: number): number {
-  bytes[at] = n;
-  bytes[at + 1] = n >>> 8;
-  bytes[at + 2] = n >>> 16;
-  bytes[at + 3] = n >>> 24;
-  return at + 4;
 }

@@ -7,8 +7,9 @@
 // At most the chunks that run and one more are in memory.
 
 import type { Readable } from 'node:stream';
-import { isPlainFile, type Input, openStream } from './input.ts';
+import { type Input, isPlainFile, openStream } from './input.ts';
 import { lineSizeMax, newline } from './line-rules.ts';
+import { wordCopySlack } from './word-copy.ts';
 
 export type Chunk = { readonly ordinal: number; readonly inputIndex: number } & (
   | { readonly kind: 'range'; readonly start: number; readonly end: number }
@@ -55,7 +56,7 @@ type Cut =
   | { readonly kind: 'lines'; readonly bytes: Buffer; readonly isFirst: boolean }
   | { readonly kind: 'piece'; readonly bytes: Buffer; readonly isFirst: boolean; readonly startsLine: boolean };
 
-/** Cuts a stream into buffers of about `chunkSize` that end with a line. Each cut owns its buffer. */
+/** Cuts a stream into buffers of about `chunkSize` that end with a line. Each cut owns its buffer and stands at its beginning. */
 export async function* cutAtLines(text: AsyncIterable<Buffer>, chunkSize: number, buffers: BufferStock): AsyncGenerator<Cut> {
   const cutter = new LineCutter(chunkSize, buffers);
   for await (const piece of text) {
@@ -95,7 +96,7 @@ class LineCutter {
     // Full without a newline: that line is too long for a record.
     this.#capacity = Math.max(chunkSize, lineSizeMax + 1);
     this.#buffers = buffers;
-    this.#bytes = buffers.take(this.#capacity);
+    this.#bytes = buffers.take(this.#capacity + wordCopySlack);
   }
 
   /** Copies what there is room for of `piece` from `at`; returns how much that was. */
@@ -125,7 +126,7 @@ class LineCutter {
     const bytes = this.#bytes.subarray(0, end);
     const isFirst = this.#isFirst;
     this.#isFirst = false;
-    const rest = this.#buffers.take(this.#capacity);
+    const rest = this.#buffers.take(this.#capacity + wordCopySlack);
     this.#size = this.#bytes.copy(rest, 0, end, this.#size);
     this.#bytes = rest;
     return { bytes, isFirst };

@@ -72,17 +72,18 @@ export function scanLines(bytes: Buffer, from: number, rules: LineRules, lines: 
   const rowsMax = hashes.length;
   let row = 0;
   let at = from;
+  let separatorAt = -1;
   while (at < bytes.length && row + lines.badLines.length < rowsMax) {
-    const keyEnd = findKeyEnd(bytes, at, separator);
-    const newlineAt = bytes[keyEnd] === newline ? keyEnd : bytes.indexOf(newline, keyEnd);
-    const next = newlineAt < 0 ? bytes.length : newlineAt;
+    const next = indexOrEnd(bytes, newline, at);
     const end = !keepCr && next > at && bytes[next - 1] === carriageReturn ? next - 1 : next;
-    const keySize = keyEnd - at;
-    const isRecord = keyEnd < end && bytes[keyEnd] === separator && keySize > 0 && keySize <= limits.keySizeMax;
-    if (isRecord && end - keyEnd - 1 <= limits.valueSizeMax) {
-      hashes[row] = keyHash32(bytes, at, keyEnd);
+    // Searched again only when it is passed: lines without a separator do not make the scan quadratic.
+    if (separatorAt < at) separatorAt = indexOrEnd(bytes, separator, at);
+    const keySize = separatorAt - at;
+    const isRecord = separatorAt < end && keySize > 0 && keySize <= limits.keySizeMax && end - separatorAt - 1 <= limits.valueSizeMax;
+    if (isRecord) {
+      hashes[row] = keyHash32(bytes, at, separatorAt);
       keyStarts[row] = at;
-      keyEnds[row] = keyEnd;
+      keyEnds[row] = separatorAt;
       valueEnds[row] = end;
       lineIndexes[row] = lines.lineCount;
       row++;
@@ -100,12 +101,7 @@ export function scanLines(bytes: Buffer, from: number, rules: LineRules, lines: 
   return Math.min(at, bytes.length);
 }
 
-/** Where the key that starts at `at` ends: the first separator or newline, the end of the bytes, or one byte after the longest key. */
-function findKeyEnd(bytes: Buffer, at: number, separator: number): number {
-  const end = Math.min(bytes.length, at + limits.keySizeMax + 1);
-  for (let i = at; i < end; i++) {
-    const byte = bytes[i]!;
-    if (byte === separator || byte === newline) return i;
-  }
-  return end;
+function indexOrEnd(bytes: Buffer, byte: number, from: number): number {
+  const index = bytes.indexOf(byte, from);
+  return index < 0 ? bytes.length : index;
 }

@@ -7,6 +7,7 @@
 //                                    └ starts[row] to ends[row]
 
 import { PavostoreError } from '../../shared/errors.ts';
+import { type RecordPlace, readRecordPlace } from '../../shared/slice-layout.ts';
 import { readVarint, varintSize } from '../../shared/varint.ts';
 import type { DuplicatePolicy } from './line-rules.ts';
 import { type RecordColumns, survivorsOf } from './record-order.ts';
@@ -37,8 +38,8 @@ export class RecordArena implements RecordColumns {
   starts = new Uint32Array(0);
   ends = new Uint32Array(0);
   count = 0;
-  /** Duplicates dropped so far. */
-  duplicateCount = 0;
+  /** What was dropped so far: records, and the bytes of their keys and values. */
+  dropped = { count: 0, keyBytes: 0, valueBytes: 0 };
   /** The duplicate whose second record comes first in the input; only where duplicates are errors. */
   firstDuplicate: Duplicate | undefined;
   #size = 0;
@@ -57,7 +58,7 @@ export class RecordArena implements RecordColumns {
   reset(needs: ArenaNeeds): void {
     this.#size = 0;
     this.count = 0;
-    this.duplicateCount = 0;
+    this.dropped = { count: 0, keyBytes: 0, valueBytes: 0 };
     this.firstDuplicate = undefined;
     this.#assertSize = needs.assertSize;
     this.#growBytes(needs.size);
@@ -73,9 +74,10 @@ export class RecordArena implements RecordColumns {
 
   /** The rows of the records in the order of a slice, one for each key. */
   survivors(): Uint32Array {
-    const rows = survivorsOf(this, this.#policy, this.#withLines ? (first, second) => this.#noteDuplicate(first, second) : undefined);
-    this.duplicateCount += this.count - rows.length;
-    return rows;
+    return survivorsOf(this, this.#policy, (rows, kept) => {
+      if (this.#withLines) this.#noteDuplicate(rows[0]!, rows[1]!);
+      for (const row of rows) if (row !== kept) this.#noteDropped(row);
+    });
   }
 
   /** Takes in the block at the end of the bytes. What is out of range is overwritten by what follows. */
@@ -116,15 +118,23 @@ export class RecordArena implements RecordColumns {
     this.#lineIndexes[row] = lineIndex;
   }
 
+  #noteDropped(row: number): void {
+    const { keyStart, valueStart, end } = this.#placeOf(row);
+    this.dropped.count++;
+    this.dropped.keyBytes += valueStart - keyStart;
+    this.dropped.valueBytes += end - valueStart;
+  }
+
   #noteDuplicate(firstRow: number, secondRow: number): void {
     const second = this.#originOf(secondRow);
     if (this.firstDuplicate && compareOrigins(this.firstDuplicate.second, second) <= 0) return;
-    const start = this.starts[firstRow]!;
-    const keySize = readVarint(this.bytes, start, this.bytes.length);
-    const valueSize = readVarint(this.bytes, start + varintSize(keySize), this.bytes.length);
-    const keyStart = start + varintSize(keySize) + varintSize(valueSize);
-    const key = Buffer.from(this.bytes.subarray(keyStart, keyStart + keySize));
+    const { keyStart, valueStart } = this.#placeOf(firstRow);
+    const key = Buffer.from(this.bytes.subarray(keyStart, valueStart));
     this.firstDuplicate = { key, first: this.#originOf(firstRow), second };
+  }
+
+  #placeOf(row: number): RecordPlace {
+    return readRecordPlace(this.bytes, this.starts[row]!, this.ends[row]!)!;
   }
 
   #originOf(row: number): Origin {

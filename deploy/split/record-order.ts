@@ -16,14 +16,14 @@ export type RecordColumns = {
   readonly count: number;
 };
 
-/** Called once for each key that comes more than once, with the rows of its first and its second record. */
-export type OnDuplicate = (firstRow: number, secondRow: number) => void;
+/** Called for each key that comes more than once, with its rows in the order of the input and the one that is kept. */
+export type OnRepeated = (rows: Uint32Array, kept: number) => void;
 
 const digitBits = 11;
 const digitCount = 2 ** digitBits;
 
 /** The rows in the order (hash, key bytes), one for each key: the last in the input, or the first for the policies `first` and `error`. */
-export function survivorsOf(records: RecordColumns, policy: DuplicatePolicy, onDuplicate?: OnDuplicate): Uint32Array {
+export function survivorsOf(records: RecordColumns, policy: DuplicatePolicy, onRepeated: OnRepeated): Uint32Array {
   const { hashes } = records;
   const rows = sortByHash(hashes, records.count);
   let kept = 0;
@@ -31,7 +31,7 @@ export function survivorsOf(records: RecordColumns, policy: DuplicatePolicy, onD
     const hash = hashes[rows[start]!]!;
     end = start + 1;
     while (end < rows.length && hashes[rows[end]!] === hash) end++;
-    kept = end - start === 1 ? keepRow(rows, kept, rows[start]!) : keepRun(records, rows, { start, end, kept, policy, onDuplicate });
+    kept = end - start === 1 ? keepRow(rows, kept, rows[start]!) : keepRun(records, rows, { start, end, kept, policy, onRepeated });
   }
   return rows.subarray(0, kept);
 }
@@ -79,7 +79,7 @@ function keepRow(rows: Uint32Array, kept: number, row: number): number {
   return kept + 1;
 }
 
-type Run = { start: number; end: number; kept: number; policy: DuplicatePolicy; onDuplicate: OnDuplicate | undefined };
+type Run = { start: number; end: number; kept: number; policy: DuplicatePolicy; onRepeated: OnRepeated };
 
 /** Orders the rows of one hash by key and keeps one for each key at `kept`, which is not beyond `start`; returns the new `kept`. */
 function keepRun(records: RecordColumns, rows: Uint32Array, run: Run): number {
@@ -88,8 +88,9 @@ function keepRun(records: RecordColumns, rows: Uint32Array, run: Run): number {
   for (let first = 0, end = 0; first < ordered.length; first = end) {
     end = first + 1;
     while (end < ordered.length && compareKeys(records, ordered[first]!, ordered[end]!) === 0) end++;
-    if (end - first > 1) run.onDuplicate?.(ordered[first]!, ordered[first + 1]!);
-    kept = keepRow(rows, kept, run.policy === 'last' ? ordered[end - 1]! : ordered[first]!);
+    const row = run.policy === 'last' ? ordered[end - 1]! : ordered[first]!;
+    if (end - first > 1) run.onRepeated(ordered.subarray(first, end), row);
+    kept = keepRow(rows, kept, row);
   }
   return kept;
 }

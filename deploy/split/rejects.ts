@@ -1,8 +1,8 @@
 // The rejects file: the lines that are no records, whole and in the order of the input, each ended by a newline. They come from a
 // spill file as the records do, block by block, so that it does not matter how many they are.
 
-import { closeSync, openSync, rmSync } from 'node:fs';
 import { randomBytes } from 'node:crypto';
+import { closeSync, openSync, rmSync } from 'node:fs';
 import { rename } from 'node:fs/promises';
 import { rethrowWrite, writeError, writeFully } from '../publish/disk.ts';
 import { newline } from './line-rules.ts';

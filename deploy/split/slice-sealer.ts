@@ -1,16 +1,15 @@
 // The work of the second pass on one range of slices: gather their records from the spill files, put them in order, drop the
 // duplicates, encode each slice and write it.
 
-import { limits } from '../../shared/limits.ts';
 import { PavostoreError } from '../../shared/errors.ts';
 import { bitsOf, type SliceIndex, sliceIndexOf } from '../../shared/key-hash.ts';
+import { limits } from '../../shared/limits.ts';
 import type { ManifestSlice } from '../../shared/manifest.ts';
 import { encodeSlice, type OrderedRecords, sliceSizeOf } from '../../shared/slice-layout.ts';
-import { readVarint, varintSize } from '../../shared/varint.ts';
 import type { DuplicatePolicy } from './line-rules.ts';
 import { type Duplicate, RecordArena } from './record-arena.ts';
-import { listBlocks, type SpillTargets, spillBlockHeaderSize } from './spill.ts';
 import { SliceWriter } from './slice-writer.ts';
+import { listBlocks, type SpillTargets, spillBlockHeaderSize } from './spill.ts';
 
 /** Slices `sliceFrom` (inclusive) to `sliceTo` (exclusive), whose records are in the spill files `spillFrom` to `spillTo`. */
 export type SealTask = {
@@ -37,9 +36,8 @@ export type SealSetup = {
 export type SealReport = {
   readonly sliceFrom: number;
   readonly slices: readonly ManifestSlice[];
-  readonly keyBytes: number;
-  readonly valueBytes: number;
-  readonly duplicateCount: number;
+  /** Duplicates: how many, and the bytes of their keys and values. */
+  readonly dropped: { readonly count: number; readonly keyBytes: number; readonly valueBytes: number };
   readonly firstDuplicate: Duplicate | undefined;
 };
 
@@ -62,11 +60,11 @@ export class SliceSealer {
   async seal(task: SealTask): Promise<SealReport> {
     await this.#writer.room();
     this.#gather(task);
-    const { records, count, keyBytes, valueBytes } = orderedRecords(this.#arena, this.#arena.survivors());
-    const { duplicateCount, firstDuplicate } = this.#arena;
+    const rows = this.#arena.survivors();
+    const { dropped, firstDuplicate } = this.#arena;
     // A split that fails for its duplicates looks at all of them, but writes no more.
-    const slices = firstDuplicate ? [] : this.#writeSlices(task, records, count);
-    return { sliceFrom: task.sliceFrom, slices, keyBytes, valueBytes, duplicateCount, firstDuplicate };
+    const slices = firstDuplicate ? [] : this.#writeSlices(task, inOrder(this.#arena, rows), rows.length);
+    return { sliceFrom: task.sliceFrom, slices, dropped, firstDuplicate };
   }
 
   /** Returns when all slices of this thread are on the disk. */
@@ -117,29 +115,19 @@ export class SliceSealer {
     if (size <= sliceSizeMax) return;
     const advice =
       sliceCountNeeded === undefined ? `even ${limits.sliceCountMax} slices would be too few` : `--slices ${sliceCountNeeded} is needed`;
-    throw new PavostoreError('slice_too_large', `slice ${sliceIndex} of ${sliceCount}: ${size} bytes or more, at most ${sliceSizeMax}; ${advice}`);
+    throw new PavostoreError(
+      'slice_too_large',
+      `slice ${sliceIndex} of ${sliceCount}: ${size} bytes or more, at most ${sliceSizeMax}; ${advice}`,
+    );
   }
 }
 
-type Ordered = { records: OrderedRecords; count: number; keyBytes: number; valueBytes: number };
-
-/** The columns of the rows in their order, and what keys and values sum up to. */
-function orderedRecords({ bytes, hashes, starts, ends }: RecordArena, rows: Uint32Array): Ordered {
-  const count = rows.length;
-  const records = { bytes, hashes: new Uint32Array(count), starts: new Uint32Array(count), ends: new Uint32Array(count) };
-  let keyBytes = 0;
-  let valueBytes = 0;
-  for (let i = 0; i < count; i++) {
-    const row = rows[i]!;
-    const start = starts[row]!;
-    const end = ends[row]!;
-    const keySize = readVarint(bytes, start, end);
-    const valueSize = readVarint(bytes, start + varintSize(keySize), end);
-    records.hashes[i] = hashes[row]!;
-    records.starts[i] = start;
-    records.ends[i] = end;
-    keyBytes += keySize;
-    valueBytes += valueSize;
-  }
-  return { records, count, keyBytes, valueBytes };
+/** The columns of the rows in their order. */
+function inOrder({ bytes, hashes, starts, ends }: RecordArena, rows: Uint32Array): OrderedRecords {
+  const pick = (column: Uint32Array): Uint32Array => {
+    const picked = new Uint32Array(rows.length);
+    for (let i = 0; i < rows.length; i++) picked[i] = column[rows[i]!]!;
+    return picked;
+  };
+  return { bytes, hashes: pick(hashes), starts: pick(starts), ends: pick(ends) };
 }

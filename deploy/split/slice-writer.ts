@@ -1,8 +1,8 @@
 // The last step of the second pass: finished slices to their files. The sync of a file runs beside the work on the next
 // slices, in the thread pool, on the very descriptor that wrote it: a later one may never hear of a failed write.
 
-import { closeSync, fsync, openSync } from 'node:fs';
 import { hash } from 'node:crypto';
+import { closeSync, fsync, openSync } from 'node:fs';
 import { slicePath } from '../../shared/data-set.ts';
 import type { ManifestSlice } from '../../shared/manifest.ts';
 import { sliceHeaderSize } from '../../shared/slice-layout.ts';

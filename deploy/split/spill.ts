@@ -15,7 +15,7 @@
 //
 // Little endian. The files live for one split on one machine; the CRC is against disks, not against people.
 
-import { closeSync, fstatSync, openSync, readSync, rmSync } from 'node:fs';
+import { close, fstatSync, openSync, readSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { PavostoreError } from '../../shared/errors.ts';
@@ -70,11 +70,14 @@ export class SpillFiles {
     return Number(Atomics.load(this.targets.sizes, index));
   }
 
-  /** Gives the file's room on the disk back. No thread may use it any more. */
+  /**
+   * Gives the file's room on the disk back. No thread may use it any more. Freeing a large file takes the system milliseconds, so it
+   * happens in the thread pool; whatever becomes of it, the folder goes with all that is in it.
+   */
   remove(index: number): void {
     if (!this.#open.delete(index)) return;
     rmSync(spillPath(this.targets.folder, index), { force: true });
-    closeSync(this.targets.fds[index]!);
+    close(this.targets.fds[index]!);
   }
 
   close(): void {

@@ -76,7 +76,7 @@ export class SplitPasses {
     const { sealMemoryMax, sliceSizeMax } = settings.bounds;
     const { totals } = this.#ledger;
     const histogram = sumOf(this.#histograms);
-    const sliceCount = settings.sliceCount ?? defaultSliceCount(totals.recordBytes);
+    const sliceCount = settings.sliceCount ?? defaultSliceCount(totals.keyBytes + totals.valueBytes);
     const setup: SealSetup = {
       targets: this.spills.targets,
       versionDir,
@@ -150,7 +150,7 @@ export class SplitPasses {
     const found = reports.map(({ firstDuplicate }) => firstDuplicate).filter((duplicate) => duplicate !== undefined);
     const first = found.reduce<Duplicate | undefined>((a, b) => (a && compareOrigins(a.second, b.second) < 0 ? a : b), undefined);
     if (!first) return;
-    const duplicateCount = reports.reduce((sum, report) => sum + report.duplicateCount, 0);
+    const duplicateCount = reports.reduce((sum, report) => sum + report.dropped.count, 0);
     const key = excerptOf(first.key, 0, first.key.length);
     throw new PavostoreError(
       'key_duplicated',
@@ -190,11 +190,11 @@ function summaryOf(reports: readonly SealReport[], read: ChunkLedger['totals']):
     slices,
     totals: {
       entries: slices.reduce((total, { entries }) => total + entries, 0),
-      keyBytes: sum(({ keyBytes }) => keyBytes),
-      valueBytes: sum(({ valueBytes }) => valueBytes),
+      keyBytes: read.keyBytes - sum(({ dropped }) => dropped.keyBytes),
+      valueBytes: read.valueBytes - sum(({ dropped }) => dropped.valueBytes),
       sliceBytes: slices.reduce((total, { bytes }) => total + bytes, 0),
       lines: read.lines,
-      duplicates: sum(({ duplicateCount }) => duplicateCount),
+      duplicates: sum(({ dropped }) => dropped.count),
       rejectedLines: read.rejectedLines,
       blankLines: read.blankLines,
     },

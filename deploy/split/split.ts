@@ -20,8 +20,8 @@ import { publishVersion } from '../publish/publish.ts';
 import { openTemporaryFolder, removeStaleFolders } from '../publish/temporary-folder.ts';
 import { assertUnchanged, closeInputs, type Input, openInputs, sourceFilesOf } from './input.ts';
 import { writeRejects } from './rejects.ts';
-import { type Sealed, SplitPasses } from './split-passes.ts';
 import { type SplitOptions, type SplitSettings, settingsOf, sourceOptionsOf } from './split-options.ts';
+import { type Sealed, SplitPasses } from './split-passes.ts';
 
 /** What was done. Sizes are bytes; `seconds` are wall time of the parts and of all. */
 export type SplitReport = {

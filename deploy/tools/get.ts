@@ -34,7 +34,7 @@ export const getCommand = defineCommand({
       });
       const { results } = JSON.parse(reply.toString()) as { results: readonly MgetResult[] };
       if (args.json) process.stdout.write(reply);
-      else results.forEach((result, i) => printResult(keys[i]!, result, keys.length > 1));
+      else for (const [i, result] of results.entries()) printResult(keys[i]!, result, keys.length > 1);
       if (results.some(({ status }) => status !== 'found')) process.exitCode = exitCode.failed;
     });
   },

@@ -24,7 +24,9 @@ export const verifyCommand = defineCommand({
       for (const problem of problems) console.log(problem);
       const published = sequence === undefined ? '' : `, sequence ${sequence}`;
       const content = `${formatCount(entries)} entries in ${sliceCount} slices, ${formatSize(sliceBytes)}`;
-      console.log(problems.length === 0 ? `version ${id}${published}: whole. ${content}` : `version ${id ?? 'unknown'}: ${problems.length} problems`);
+      console.log(
+        problems.length === 0 ? `version ${id}${published}: whole. ${content}` : `version ${id ?? 'unknown'}: ${problems.length} problems`,
+      );
     }
     if (problems.length > 0) process.exitCode = exitCode.failed;
   },
