@@ -77,6 +77,7 @@ async function measure(options: CpuPerGetOptions, folder: string, stops: (() => 
     shards: 3,
     replicas: 3,
     logLevel: 'warn',
+    routerArgs: ['--cache-size', '0'],
     onEvent: log,
   });
   await cluster.start();

@@ -4,7 +4,7 @@
 
 import { readFileSync } from 'node:fs';
 import yargs from 'yargs';
-import { exitCode } from '../shared/command.ts';
+import { exitCode, hideDashes } from '../shared/command.ts';
 import { PavostoreError } from '../shared/errors.ts';
 import { commands } from './commands.ts';
 
@@ -29,7 +29,7 @@ async function main(args: readonly string[]): Promise<number> {
       throw error && error.name !== 'YError' ? error : new PavostoreError('usage', message ?? error?.message ?? 'wrong usage');
     });
   try {
-    await parser.parseAsync([...args]);
+    await parser.parseAsync(hideDashes(args));
     return typeof process.exitCode === 'number' ? process.exitCode : exitCode.done;
   } catch (error) {
     return report(error);
@@ -42,7 +42,9 @@ function report(error: unknown): number {
     return exitCode.failed;
   }
   console.error(`pavostore: ${error.message}${error.code === 'usage' ? '\nSee: pavostore --help' : ` [${error.code}]`}`);
-  return error.code === 'usage' ? exitCode.usage : exitCode.failed;
+  if (error.code === 'usage') return exitCode.usage;
+  // A command that a signal ended has said so already.
+  return typeof process.exitCode === 'number' ? process.exitCode : exitCode.failed;
 }
 
 process.exitCode = await main(process.argv.slice(2));

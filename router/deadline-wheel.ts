@@ -10,6 +10,8 @@ export abstract class WheelEntry {
   /** Owned by the wheel: the neighbours in its slot; both undefined outside a wheel. */
   wheelNext: WheelEntry | undefined = undefined;
   wheelPrevious: WheelEntry | undefined = undefined;
+  /** Owned by the wheel: the tick of the deadline. In a wheel whose timer runs late, a slot may hold entries of the next turn. */
+  wheelDueTick = 0;
 
   /** The deadline has passed; the entry has left the wheel. */
   abstract expire(): void;
@@ -43,6 +45,7 @@ export class DeadlineWheel {
     if (this.#count === 0) this.#tick = this.#tickNow();
     const due = Math.max(this.#tick + 1, Math.ceil((this.#nowMs() + Math.min(delayMs, limits.deadlineMaxMs)) / limits.deadlineTickMs));
     const head = this.#slots[due % slotCount]!;
+    entry.wheelDueTick = due;
     const last = head.wheelPrevious!;
     entry.wheelPrevious = last;
     entry.wheelNext = head;
@@ -66,7 +69,7 @@ export class DeadlineWheel {
   advance(): void {
     const tickNow = this.#tickNow();
     const from = Math.max(this.#tick + 1, tickNow - slotCount + 1);
-    for (let tick = from; tick <= tickNow; tick++) this.#empty(this.#slots[tick % slotCount]!);
+    for (let tick = from; tick <= tickNow; tick++) this.#empty(this.#slots[tick % slotCount]!, tickNow);
     this.#tick = tickNow;
   }
 
@@ -81,8 +84,12 @@ export class DeadlineWheel {
     setImmediate(() => this.advance());
   }
 
-  #empty(head: SlotHead): void {
-    for (let entry = head.wheelNext!; entry !== head; entry = head.wheelNext!) {
+  #empty(head: SlotHead, tickNow: number): void {
+    const due: WheelEntry[] = [];
+    for (let entry = head.wheelNext!; entry !== head; entry = entry.wheelNext!) if (entry.wheelDueTick <= tickNow) due.push(entry);
+    for (const entry of due) {
+      // One that expired before it may have taken it out.
+      if (!entry.wheelNext) continue;
       this.remove(entry);
       entry.expire();
     }

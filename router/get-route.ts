@@ -5,6 +5,7 @@ import type { ErrorCode } from '../shared/errors.ts';
 import { sendValue } from '../shared/get-response.ts';
 import { sendProblem } from '../shared/http-server.ts';
 import { parseGetKey } from '../shared/key-query.ts';
+import type { Answer } from './hot-answers.ts';
 import { KeyLookup } from './key-lookup.ts';
 import type { LookupEngine } from './lookup-engine.ts';
 import type { RoutedVersion } from './routed-version.ts';
@@ -19,7 +20,9 @@ export function answerGet(
   const key = parseGetKey(target);
   if (typeof key !== 'string') return sendProblem(response, key.code);
   if (!version) return sendProblem(response, 'no_version');
-  engine.submit(new GetLookup(engine, version, key, request, response));
+  const hot = engine.findHot(version, key);
+  if (hot === undefined) engine.submit(new GetLookup(engine, version, key, request, response));
+  else sendAnswer(request, response, version, hot);
 }
 
 class GetLookup extends KeyLookup {
@@ -32,15 +35,16 @@ class GetLookup extends KeyLookup {
     this.#response = response;
   }
 
-  protected override onFound(bytes: Buffer, start: number, end: number): void {
-    sendValue(this.#request, this.#response, this.version.headers, bytes, start, end);
+  protected override onAnswer(answer: Answer): void {
+    sendAnswer(this.#request, this.#response, this.version, answer);
   }
 
-  protected override onMissing(): void {
-    sendProblem(this.#response, 'key_not_found', { headers: this.version.headers.missing });
-  }
-
-  protected override onFailed(code: ErrorCode): void {
+  protected override onFailure(code: ErrorCode): void {
     sendProblem(this.#response, code);
   }
+}
+
+function sendAnswer(request: IncomingMessage, response: ServerResponse, version: RoutedVersion, answer: Answer): void {
+  if (answer === null) sendProblem(response, 'key_not_found', { headers: version.headers.missing });
+  else sendValue(request, response, version.headers, answer);
 }

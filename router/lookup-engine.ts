@@ -10,13 +10,17 @@ import type { ErrorCode } from '../shared/errors.ts';
 import type { BatchFailure } from '../shared/http-client.ts';
 import { limits } from '../shared/limits.ts';
 import { DeadlineWheel } from './deadline-wheel.ts';
+import { type Answer, HotAnswers } from './hot-answers.ts';
 import type { KeyLookup } from './key-lookup.ts';
 import { MemberLane } from './member-lane.ts';
+import type { RoutedVersion } from './routed-version.ts';
 
 const triesMax = 2;
 
 export type EngineOptions = {
   readonly deadlineMs: number;
+  /** Of the cache of hot answers, in bytes; 0 turns it off. */
+  readonly cacheSize: number;
   /** Nobody listens at the address any more: the members should be asked at once. */
   readonly onRefused: (address: string) => void;
 };
@@ -24,15 +28,20 @@ export type EngineOptions = {
 export class LookupEngine {
   readonly #options: EngineOptions;
   readonly #wheel = new DeadlineWheel();
+  readonly hotAnswers: HotAnswers;
+  /** The leaders on their way, by key; of the version that was admitted last. */
+  #flights = new Map<string, KeyLookup>();
+  #flightsVersionId = '';
   readonly #lanes = new Map<string, MemberLane>();
   readonly #dirty = new Set<MemberLane>();
   #flushScheduled = false;
   #pending = 0;
   /** Since the start: for `/status`. */
-  readonly counts = { retries: 0, overloaded: 0, expired: 0 };
+  readonly counts = { retries: 0, followed: 0, overloaded: 0, expired: 0 };
 
   constructor(options: EngineOptions) {
     this.#options = options;
+    this.hotAnswers = new HotAnswers(options.cacheSize);
   }
 
   /** Keys admitted and not settled. */
@@ -75,7 +84,17 @@ export class LookupEngine {
       lookup.settleFailed('overloaded');
       return;
     }
-    this.#ask(lookup, 'slice_unavailable');
+    if (!this.#followFlight(lookup)) this.#ask(lookup, 'slice_unavailable');
+  }
+
+  /** The answer to a key of the version when it is a hot one: nothing needs to be submitted then. */
+  findHot(version: RoutedVersion, key: string): Answer | undefined {
+    return this.hotAnswers.isOn ? this.hotAnswers.find(version.id, key) : undefined;
+  }
+
+  /** Called by a leader when it is answered, failed, or abandoned: the next one who asks for its key asks anew. */
+  endFlight(lookup: KeyLookup): void {
+    if (this.#flights.get(lookup.key) === lookup) this.#flights.delete(lookup.key);
   }
 
   /** Called by a lookup when it is settled. */
@@ -87,6 +106,24 @@ export class LookupEngine {
   async close(): Promise<void> {
     this.#wheel.close();
     await Promise.all(this.lanes.map((lane) => lane.close()));
+  }
+
+  /** True when the same key of the same version is on its way already, and there is room behind it; otherwise this lookup leads. */
+  #followFlight(lookup: KeyLookup): boolean {
+    if (lookup.version.id !== this.#flightsVersionId) {
+      // The flights of the version before end by themselves; nobody joins them any more.
+      this.#flights = new Map();
+      this.#flightsVersionId = lookup.version.id;
+    }
+    const leader = this.#flights.get(lookup.key);
+    if (leader === undefined) {
+      this.#flights.set(lookup.key, lookup);
+      return false;
+    }
+    if (leader.followerCount >= limits.flightFollowersMax) return false;
+    leader.lead(lookup);
+    this.counts.followed++;
+    return true;
   }
 
   /** Queues the key with a holder that has not been asked; `code`: how it ends when there is none. */
@@ -124,9 +161,12 @@ export class LookupEngine {
   #answered(lane: MemberLane, lookup: KeyLookup, status: BatchStatus, reply: Buffer, start: number, end: number): void {
     switch (status) {
       case batchStatus.found:
-        return lookup.settleFound(reply, start, end);
+        return this.#settle(
+          lookup,
+          end - start <= limits.oneWriteSizeMax ? reply.toString('latin1', start, end) : reply.subarray(start, end),
+        );
       case batchStatus.missing:
-        return lookup.settleMissing();
+        return this.#settle(lookup, null);
       case batchStatus.deferred:
         return lookup.isSettled ? undefined : this.#push(lookup, lane);
       case batchStatus.loading:
@@ -136,6 +176,11 @@ export class LookupEngine {
       case batchStatus.notHeld:
         return this.#tryAnother(lookup, 'slice_unavailable');
     }
+  }
+
+  #settle(lookup: KeyLookup, answer: Answer): void {
+    if (this.hotAnswers.isOn) this.hotAnswers.put(lookup.version.id, lookup.key, answer);
+    lookup.settleAnswered(answer);
   }
 
   #failed(lane: MemberLane, lookups: readonly KeyLookup[], failure: BatchFailure): void {
@@ -159,11 +204,19 @@ export class LookupEngine {
   }
 }
 
-/** The holder with the least load, the preferred one among equals; never `asked`, which just failed. */
+/**
+ * The holder with the least load, the preferred one among equals; never `asked`, which just failed. A lane whose batch is open in this
+ * turn counts as less loaded than it is, so that keys which any of several holders could answer share a batch.
+ */
 function leastLoaded(holders: readonly MemberLane[], asked: MemberLane | undefined): MemberLane | undefined {
   let best: MemberLane | undefined;
+  let bestLoad = 0;
   for (const lane of holders) {
-    if (lane !== asked && (!best || lane.load < best.load)) best = lane;
+    if (lane === asked) continue;
+    const load = lane.waiting > 0 ? lane.load - limits.batchAffinityKeys : lane.load;
+    if (best && load >= bestLoad) continue;
+    best = lane;
+    bestLoad = load;
   }
   return best;
 }

@@ -26,6 +26,8 @@ export class MemberLane {
   #waiting: KeyLookup[] = [];
   #batchesInFlight = 0;
   #keysInFlight = 0;
+  /** When settled keys were last taken out of a full queue. */
+  #sweptTick = -1;
   /** Since the start: for `/status`. */
   readonly counts = { batches: 0, keys: 0, failures: 0 };
 
@@ -51,6 +53,10 @@ export class MemberLane {
   /** True when the queue is full, of keys that still have somebody waiting for them. */
   get isFull(): boolean {
     if (this.#waiting.length < limits.memberQueueMax) return false;
+    // Only a deadline settles what waits: to look for each key that is refused would cost more than to answer it.
+    const tick = Math.floor(performance.now() / limits.deadlineTickMs);
+    if (tick === this.#sweptTick) return true;
+    this.#sweptTick = tick;
     this.#waiting = this.#waiting.filter((lookup) => !lookup.isSettled);
     return this.#waiting.length >= limits.memberQueueMax;
   }

@@ -7,37 +7,25 @@
 import { isUtf8 } from 'node:buffer';
 import { type ErrorCode, PavostoreError } from '../shared/errors.ts';
 import { limits } from '../shared/limits.ts';
+import type { Answer } from './hot-answers.ts';
 import { KeyLookup } from './key-lookup.ts';
 import type { LookupEngine } from './lookup-engine.ts';
 import type { RoutedVersion } from './routed-version.ts';
 
-type KeyText = { readonly key: string; readonly keyEncoding?: 'base64' };
-
-export type MgetResult = KeyText &
-  (
-    | { readonly status: 'found'; readonly value: string; readonly encoding?: 'base64' }
-    | { readonly status: 'missing' }
-    | { readonly status: 'unavailable'; readonly code: ErrorCode }
-  );
-
-export type MgetResponse = { readonly version: string; readonly results: readonly MgetResult[] };
+/** Every character of the body is one byte of its UTF-8: written as latin1. */
+export type MgetResponse = { readonly versionId: string; readonly body: string };
 
 /** Looks all keys up in `version`; resolves when each is settled, within the deadline. */
 export function answerMget(engine: LookupEngine, version: RoutedVersion, keys: readonly string[]): Promise<MgetResponse> {
   return new Promise((resolve) => {
-    const results = new Array<MgetResult>(keys.length);
-    let unsettled = keys.length;
-    let valuesSize = 0;
-    const collect: Collect = (keyIndex, result, valueSize) => {
-      valuesSize += valueSize;
-      const isFull = valuesSize > limits.mgetValuesSizeMax;
-      if (isFull) valuesSize -= valueSize;
-      results[keyIndex] = { ...keyText(keys[keyIndex]!), ...(isFull ? { status: 'unavailable', code: 'response_full' } : result()) };
-      if (--unsettled === 0) resolve({ version: version.id, results });
-    };
-    keys.forEach((key, keyIndex) => {
-      engine.submit(new MgetLookup(engine, version, key, keyIndex, collect));
+    const results = new MgetResults(keys, (joined) => {
+      resolve({ versionId: version.id, body: `{"version":"${version.id}","results":[${joined}]}` });
     });
+    for (let i = 0; i < keys.length; i++) {
+      const hot = engine.findHot(version, keys[i]!);
+      if (hot === undefined) engine.submit(new MgetLookup(engine, version, keys[i]!, i, results));
+      else results.answer(i, hot);
+    }
   });
 }
 
@@ -85,41 +73,64 @@ function keyBytesOf(key: unknown, i: number): Buffer {
   return bytes;
 }
 
-/** `result` is called only when there is room for it. */
-type Collect = (keyIndex: number, result: () => ResultOf, valueSize: number) => void;
-type ResultOf =
-  | { readonly status: 'found'; readonly value: string; readonly encoding?: 'base64' }
-  | { readonly status: 'missing' }
-  | { readonly status: 'unavailable'; readonly code: ErrorCode };
+/** The results of one request, as JSON text with one character a byte, until the last key is settled. */
+class MgetResults {
+  readonly #keys: readonly string[];
+  readonly #onDone: (joined: string) => void;
+  readonly #texts: string[];
+  #unsettled: number;
+  #valuesSize = 0;
+
+  constructor(keys: readonly string[], onDone: (joined: string) => void) {
+    this.#keys = keys;
+    this.#onDone = onDone;
+    this.#texts = new Array<string>(keys.length);
+    this.#unsettled = keys.length;
+  }
+
+  answer(keyIndex: number, answer: Answer): void {
+    if (answer === null) return this.#put(keyIndex, '"status":"missing"');
+    if (this.#valuesSize + answer.length > limits.mgetValuesSizeMax) return this.fail(keyIndex, 'response_full');
+    this.#valuesSize += answer.length;
+    this.#put(keyIndex, `"status":"found",${jsonOf('value', 'encoding', answer)}`);
+  }
+
+  fail(keyIndex: number, code: ErrorCode): void {
+    this.#put(keyIndex, `"status":"unavailable","code":"${code}"`);
+  }
+
+  #put(keyIndex: number, fields: string): void {
+    this.#texts[keyIndex] = `{${jsonOf('key', 'keyEncoding', this.#keys[keyIndex]!)},${fields}}`;
+    if (--this.#unsettled === 0) this.#onDone(this.#texts.join(','));
+  }
+}
 
 class MgetLookup extends KeyLookup {
   readonly #keyIndex: number;
-  readonly #collect: Collect;
+  readonly #results: MgetResults;
 
-  constructor(engine: LookupEngine, version: RoutedVersion, key: string, keyIndex: number, collect: Collect) {
+  constructor(engine: LookupEngine, version: RoutedVersion, key: string, keyIndex: number, results: MgetResults) {
     super(engine, version, key);
     this.#keyIndex = keyIndex;
-    this.#collect = collect;
+    this.#results = results;
   }
 
-  protected override onFound(bytes: Buffer, start: number, end: number): void {
-    this.#collect(this.#keyIndex, () => ({ status: 'found', ...valueText(bytes.subarray(start, end)) }), end - start);
+  protected override onAnswer(answer: Answer): void {
+    this.#results.answer(this.#keyIndex, answer);
   }
 
-  protected override onMissing(): void {
-    this.#collect(this.#keyIndex, () => ({ status: 'missing' }), 0);
-  }
-
-  protected override onFailed(code: ErrorCode): void {
-    this.#collect(this.#keyIndex, () => ({ status: 'unavailable', code }), 0);
+  protected override onFailure(code: ErrorCode): void {
+    this.#results.fail(this.#keyIndex, code);
   }
 }
 
-function keyText(key: string): KeyText {
-  const bytes = Buffer.from(key, 'latin1');
-  return isUtf8(bytes) ? { key: bytes.toString() } : { key: bytes.toString('base64'), keyEncoding: 'base64' };
-}
+/** What stands in a JSON string as it is: printable ASCII but the quote and the backslash. */
+const isPlain = /^[ !#-[\]-~]*$/;
 
-function valueText(bytes: Buffer): { value: string; encoding?: 'base64' } {
-  return isUtf8(bytes) ? { value: bytes.toString() } : { value: bytes.toString('base64'), encoding: 'base64' };
+/** The field `name` with these bytes: text where they are UTF-8, else base64, said by a second field `marker`. */
+function jsonOf(name: string, marker: string, bytes: string | Buffer): string {
+  if (typeof bytes === 'string' && isPlain.test(bytes)) return `"${name}":"${bytes}"`;
+  const buffer = typeof bytes === 'string' ? Buffer.from(bytes, 'latin1') : bytes;
+  if (!isUtf8(buffer)) return `"${name}":"${buffer.toString('base64')}","${marker}":"base64"`;
+  return `"${name}":${Buffer.from(JSON.stringify(buffer.toString())).toString('latin1')}`;
 }

@@ -63,7 +63,12 @@ export class RoutedVersion {
         absences[sliceIndex] = 'slice_loading';
       });
     }
-    const preferences = placeSlices({ members: [...lanes.keys()].map((name) => ({ name })), sliceCount, replicas: lanes.size });
+    // All holders in their order of preference. Nobody may be alive: then no slice has one.
+    const preferences = placeSlices({
+      members: [...lanes.keys()].map((name) => ({ name })),
+      sliceCount,
+      replicas: Math.max(1, lanes.size),
+    });
     this.#holders = preferences.map((names, sliceIndex) =>
       names.filter((name) => kept.get(name)![sliceIndex] === 1).map((name) => lanes.get(name)!),
     );

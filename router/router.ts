@@ -20,6 +20,8 @@ export type RouterOptions = {
   readonly port: number;
   readonly members: MemberSource;
   readonly deadlineMs: number;
+  /** Of the cache of hot answers, in bytes; 0 turns it off. */
+  readonly cacheSize: number;
   readonly logLevel: string;
 };
 
@@ -43,7 +45,11 @@ export class Router {
       onChange: () => this.#follow(),
       onTrouble: (error) => this.log.warn(`members: ${error.message}`),
     });
-    this.engine = new LookupEngine({ deadlineMs: options.deadlineMs, onRefused: (address) => this.#poller.pollNow(address) });
+    this.engine = new LookupEngine({
+      deadlineMs: options.deadlineMs,
+      cacheSize: options.cacheSize,
+      onRefused: (address) => this.#poller.pollNow(address),
+    });
     this.#server = buildRouterServer(this, { logLevel: options.logLevel });
   }
 
@@ -78,6 +84,7 @@ export class Router {
       slicesAbsent: absent,
       members: this.#poller.table.members.map((member) => this.#describe(member)),
       keys: { pending: this.engine.pending, ...this.engine.counts },
+      cache: { bytes: this.engine.hotAnswers.size, entries: this.engine.hotAnswers.entryCount, ...this.engine.hotAnswers.counts },
       memory: { rss: process.memoryUsage.rss() },
       uptimeSeconds: Math.round((performance.now() - this.#startedMs) / 1000),
     };
@@ -109,6 +116,7 @@ export class Router {
     });
     if (chosen) {
       this.#version = new RoutedVersion(chosen);
+      this.engine.hotAnswers.serve(chosen.id);
       this.log.info(`serves version ${chosen.id}, ${chosen.covered} of ${chosen.sliceCount} slices held`);
     }
     this.#version?.follow(members, ({ address }) => this.engine.laneTo(address));

@@ -2,7 +2,7 @@
 // all else is plain routes.
 
 import { PavostoreError } from '../shared/errors.ts';
-import { createHttpServer, type HttpServer } from '../shared/http-server.ts';
+import { createHttpServer, type HttpReply, type HttpServer } from '../shared/http-server.ts';
 import { parseKeys } from '../shared/key-query.ts';
 import { answerGet } from './get-route.ts';
 import type { LookupEngine } from './lookup-engine.ts';
@@ -53,14 +53,14 @@ export function buildRouterServer(router: RouterView, options: { logLevel: strin
     if (!Buffer.isBuffer(request.body))
       throw new PavostoreError('media_type_unsupported', 'Send the keys as application/json: {"keys":["a","b"]}');
     const answer = await answerKeys(parseMgetBody(request.body));
-    return reply.header('pavostore-version', answer.version).send(answer);
+    return sendMget(reply, answer);
   });
   server.get('/mget', async (request, reply) => {
     const keys = parseKeys(request.raw.url ?? '');
     if (!Array.isArray(keys)) throw new PavostoreError(keys.code, `The query is not like /mget?key=a&key=b: ${keys.code}`);
     checkKeyCount(keys.length);
     const answer = await answerKeys(keys);
-    return reply.header('pavostore-version', answer.version).send(answer);
+    return sendMget(reply, answer);
   });
 
   server.get('/status', (_request, reply) => reply.header('cache-control', 'no-store').send(router.status()));
@@ -69,4 +69,8 @@ export function buildRouterServer(router: RouterView, options: { logLevel: strin
     reply.code(router.isReady ? 200 : 503).send({ status: router.isReady ? 'ready' : 'not ready' }),
   );
   return server;
+}
+
+function sendMget(reply: HttpReply, { versionId, body }: MgetResponse): HttpReply {
+  return reply.header('pavostore-version', versionId).type('application/json; charset=utf-8').send(Buffer.from(body, 'latin1'));
 }

@@ -8,6 +8,7 @@ import { sendValue } from '../shared/get-response.ts';
 import { createHttpServer, type HttpServer, sendProblem } from '../shared/http-server.ts';
 import { parseGetKey } from '../shared/key-query.ts';
 import { limits } from '../shared/limits.ts';
+import type { Match } from '../shared/slice-layout.ts';
 import type { StatusReport } from '../shared/status-report.ts';
 import { type AnswerCounts, answerBatch, lookUp } from './batch-answer.ts';
 import type { HeldVersion } from './held-version.ts';
@@ -64,8 +65,15 @@ function answerGet(shard: ShardView, request: IncomingMessage, response: ServerR
   const keyBytes = Buffer.from(key, 'latin1');
   const match = { valueStart: 0, valueEnd: 0 };
   const { status, bytes } = lookUp(version, keyBytes, 0, keyBytes.length, match);
-  if (bytes) sendValue(request, response, version.headers, bytes, match.valueStart, match.valueEnd);
+  if (bytes) sendValue(request, response, version.headers, valueIn(bytes, match));
   else sendProblem(response, problemOfStatus(status), { headers: version.headers.missing });
+}
+
+/** Small values as one string, which leaves with its header in one write; large ones as a view. */
+function valueIn(bytes: Buffer, { valueStart, valueEnd }: Match): string | Buffer {
+  return valueEnd - valueStart <= limits.oneWriteSizeMax
+    ? bytes.toString('latin1', valueStart, valueEnd)
+    : bytes.subarray(valueStart, valueEnd);
 }
 
 function problemOfStatus(status: number): ErrorCode {

@@ -67,8 +67,23 @@ export function defineCommand<
         'Each flag is also a variable: --cache-size is PAVOSTORE_CACHE_SIZE.\nExit codes: 0 done, 1 failed, 2 wrong usage.',
       );
     },
-    handler: async (args) => await run(args as CommandArguments<O, P>),
+    handler: async (args) => await run(restoreDashes(args) as CommandArguments<O, P>),
   };
+}
+
+// yargs loses a lone `-` among positionals. It travels as this, which no real command line can hold.
+const hiddenDash = '\0-';
+
+/** The arguments as yargs gets them: a command of `defineCommand` sees each lone `-` again. */
+export function hideDashes(args: readonly string[]): string[] {
+  return args.map((arg) => (arg === '-' ? hiddenDash : arg));
+}
+
+function restoreDashes(args: Record<string, unknown>): Record<string, unknown> {
+  const restore = (value: unknown): unknown => (value === hiddenDash ? '-' : value);
+  return Object.fromEntries(
+    Object.entries(args).map(([name, value]) => [name, Array.isArray(value) ? value.map(restore) : restore(value)]),
+  );
 }
 
 /** The variable of a flag: `cache-size` or `cacheSize` to `PAVOSTORE_CACHE_SIZE`. */

@@ -58,6 +58,7 @@ export const errorTable = {
   child_failed: { status: 500, title: 'A process of the local cluster did not start' },
   port_in_use: { status: 500, title: 'The port is taken' },
   interrupted: { status: 500, title: 'The process was told to end' },
+  address_unavailable: { status: 500, title: 'The address cannot be listened on' },
   usage: { status: 500, title: 'The command line is wrong' },
 } as const satisfies Record<string, { status: number; title: string }>;
 

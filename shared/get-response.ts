@@ -2,11 +2,13 @@
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 
-/** A value up to this size leaves with its header in one write, as a latin1 string; a larger one as a view, without a copy. */
-const oneWriteSizeMax = 64 * 1024;
-
 /** The headers of answers from one version, made once. */
-export type VersionHeaders = { readonly etag: string; readonly found: readonly string[]; readonly missing: readonly string[] };
+export type VersionHeaders = {
+  readonly etag: string;
+  readonly found: readonly string[];
+  readonly notModified: string[];
+  readonly missing: readonly string[];
+};
 
 export function versionHeadersOf(id: string): VersionHeaders {
   const etag = `"${id}"`;
@@ -24,28 +26,22 @@ export function versionHeadersOf(id: string): VersionHeaders {
       'Pavostore-Version',
       id,
     ],
+    notModified: ['ETag', etag, 'Cache-Control', 'no-cache', 'Pavostore-Version', id],
     missing: ['Pavostore-Version', id],
   };
 }
 
-/** 200 with the bytes `start` to `end` (exclusive) of `bytes`, or 304 when the client has this version's answer. */
-export function sendValue(
-  request: IncomingMessage,
-  response: ServerResponse,
-  version: VersionHeaders,
-  bytes: Buffer,
-  start: number,
-  end: number,
-): void {
+/** 200 with the value, a latin1 string or bytes; or 304 when the client has this version's answer. */
+export function sendValue(request: IncomingMessage, response: ServerResponse, version: VersionHeaders, value: string | Buffer): void {
   const condition = ifNoneMatchOf(request.rawHeaders);
   if (condition !== undefined && matchesEtag(condition, version.etag)) {
-    response.writeHead(304, version.found.slice(4) as string[]);
+    response.writeHead(304, version.notModified);
     response.end();
     return;
   }
-  response.writeHead(200, [...version.found, 'Content-Length', String(end - start)]);
-  if (end - start <= oneWriteSizeMax) response.end(bytes.toString('latin1', start, end), 'latin1');
-  else response.end(bytes.subarray(start, end));
+  response.writeHead(200, [...version.found, 'Content-Length', String(value.length)]);
+  if (typeof value === 'string') response.end(value, 'latin1');
+  else response.end(value);
 }
 
 /**

@@ -6,13 +6,13 @@
 
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import Fastify, { type FastifyBaseLogger, type FastifyError, type FastifyInstance, LogController } from 'fastify';
+import Fastify, { type FastifyError, type FastifyInstance, type FastifyReply, LogController } from 'fastify';
 import { type ErrorCode, errorTable, isTemporary, PavostoreError, problemContentType, problemOf } from './errors.ts';
 import { originFormOf, pathOf } from './key-query.ts';
 import { limits } from './limits.ts';
 
 export type HttpServer = FastifyInstance;
-export type Logger = FastifyBaseLogger;
+export type HttpReply = FastifyReply;
 
 /** Answers the request and returns true, or leaves it untouched and returns false. Must not throw. */
 export type FastPath = (request: IncomingMessage, response: ServerResponse, target: string) => boolean;
@@ -94,6 +94,10 @@ export async function listen(server: HttpServer, host: string, port: number): Pr
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'EADDRINUSE')
       throw new PavostoreError('port_in_use', `${host}:${port} is taken by another process; give another --port`, { cause: error });
+    if (code !== undefined)
+      throw new PavostoreError('address_unavailable', `${host}:${port}: ${(error as Error).message}; give another --host or --port`, {
+        cause: error,
+      });
     throw error;
   }
   return (server.server.address() as { port: number }).port;

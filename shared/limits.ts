@@ -74,10 +74,18 @@ export const limits = {
   batchRequestSizeMax: 3 * MiB,
   /** Batches in flight to one member: more would make them smaller, fewer would let one large value hold up the rest. */
   batchesInFlightMax: 4,
+  /** How much more loaded than another, in keys, a holder may be and still be preferred because its batch is open: some tens of microseconds of its work. */
+  batchAffinityKeys: 64,
   /** Keys that may wait for one member: at 2 M look-ups/s a core 32 Ki are 16 ms of its work. */
   memberQueueMax: 32 * KiB,
   /** Keys that may wait in the whole router. */
   routerQueueMax: 128 * KiB,
+  /** A value up to this size is handled as one latin1 string and leaves with its header in one write; a larger one as bytes, without a copy. */
+  oneWriteSizeMax: 64 * KiB,
+  /** Lookups that wait for the same key on its way; one more asks for itself, so that no answer has to be given to too many at once. */
+  flightFollowersMax: 1_024,
+  /** The cache holds at least this many answers: a larger one is not taken in. */
+  hotAnswersMin: 64,
   /** Idle sockets to a shard close before the shard's own keep-alive ends. */
   clientKeepAliveMs: 60_000,
   /** A socket of a batch without a byte for this long is destroyed. */
@@ -94,6 +102,8 @@ export const limits = {
   /** While a member has not answered yet, or still loads: a starting cluster is seen whole at once. */
   pollStartIntervalMs: 200,
   pollDeadlineMs: 800,
+  /** A deadline of a poll that is noticed so much too late was missed by the one who asked. */
+  pollLateMs: 100,
   /** Refused or silent for two polls: not alive, for routing; the next good poll brings it back. */
   memberSilentMs: 2_500,
   /** A discovered member that is neither listed nor answers for this long is forgotten. */

@@ -98,12 +98,15 @@ export class MemberPoller {
   }
 
   async #askOnce(address: string): Promise<void> {
+    const startedMs = performance.now();
     try {
       const reply = await this.#client.fetch(address, '/status', { deadlineMs: limits.pollDeadlineMs, sizeMax: limits.statusSizeMax });
       if (reply.status !== 200) throw new Error(`http://${address}/status answered ${reply.status}`);
       this.table.answered(address, parseStatusReport(reply.body.toString(), address), Date.now());
     } catch (error) {
-      if (this.#closed) return;
+      // The deadline fired late: this process stood still, and the answer may lie in the socket, unread. That says nothing of the member.
+      const wasLate = performance.now() - startedMs > limits.pollDeadlineMs + limits.pollLateMs;
+      if (this.#closed || wasLate) return;
       this.table.silent(address, Date.now(), isRefused(error));
       if (!isNetworkError(error)) this.#trouble(error as Error);
     }

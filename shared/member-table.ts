@@ -64,25 +64,31 @@ export class MemberTable {
     const provisional = this.#members.get(address);
     const known = this.#members.get(report.name);
     if (known?.report && !isNewer(report, known.report)) {
-      // The same incarnation at a second address, or a report that was overtaken: alive all the same, if it is no older process.
-      if (report.incarnation === known.report.incarnation) this.#touch(known, nowMs);
+      // A report that was overtaken: alive all the same, if it is no older process.
+      if (report.incarnation === known.report.incarnation && address === known.address) this.#touch(known, nowMs);
       return;
     }
     // Beyond the bound nobody new is taken in: placement would be of a part only, and different in each process.
     if (!known && !provisional && this.#members.size >= limits.membersMax) return;
     // A fixed entry that says another name than its address: the entry takes the name.
-    if (provisional && provisional.name !== report.name) this.#members.delete(address);
+    if (provisional && provisional.name !== report.name) {
+      this.#members.delete(address);
+      this.#revision++;
+    }
+    // One process at a second address stays where it was found as long as it answers there: else it would move with each poll.
+    const stays = known?.alive === true && known.report?.incarnation === report.incarnation && known.address !== address;
     this.#members.set(report.name, {
       name: report.name,
       zone: report.zone,
-      address,
+      address: stays ? known.address : address,
       fixed: known?.fixed ?? provisional?.fixed ?? false,
       report,
-      lastAnswerMs: nowMs,
+      lastAnswerMs: stays ? known.lastAnswerMs : nowMs,
       lastListedMs: nowMs,
       alive: true,
     });
-    if (!known?.alive || known.address !== address || !saysTheSame(report, known.report)) this.#revision++;
+    const moved = !stays && known?.address !== address;
+    if (!known?.alive || moved || !saysTheSame(report, known.report)) this.#revision++;
   }
 
   /** Nobody answered at `address`; `refused`: nobody listens there, so that waiting any longer is of no use. */

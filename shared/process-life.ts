@@ -12,7 +12,10 @@ export async function runUntilStopped(service: Service, log: (line: string) => v
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve(signal));
     process.once('disconnect', () => resolve('the end of its parent'));
   });
-  const port = await service.start();
+  const port = await service.start().catch(async (error: unknown) => {
+    await service.close();
+    throw error;
+  });
   process.send?.({ kind: 'listening', port } satisfies ListeningMessage);
   const reason = await stopped;
   log(`stopping after ${reason}`);

@@ -21,10 +21,12 @@
 import assert from 'node:assert/strict';
 import { endianness } from 'node:os';
 import { crc32 } from 'node:zlib';
+import { combineCrc32 } from './crc32-combine.ts';
 import { PavostoreError } from './errors.ts';
 import { bitsOf, bucketIndexOf, isPowerOfTwo, keyHash32, keyHashName, type SliceIndex, sliceIndexOf } from './key-hash.ts';
 import { limits } from './limits.ts';
 import { readVarint, varintSize, writeVarint } from './varint.ts';
+import { asWordBuffer, copyWords } from './word-copy.ts';
 
 // Directories are read through Uint32Array, whose order is the machine's.
 assert(endianness() === 'LE', 'Pavostore runs on little-endian machines');
@@ -122,17 +124,21 @@ export function encodeSlice(options: {
   const sliceBits = bitsOf(sliceCount);
   const bucketBits = bitsOf(bucketCount);
 
+  const source = asWordBuffer(bytes);
+  const target = asWordBuffer(file);
   let record = from;
   let end = recordsAt;
+  let recordsCrc = 0;
   for (let bucket = 0; bucket < bucketCount; bucket++) {
     const bucketAt = end;
     directory[bucket] = bucketAt - recordsAt;
     while (record < to && bucketIndexOf(hashes[record]!, sliceBits, bucketBits) === bucket) {
-      bytes.copy(file, end, starts[record]!, ends[record]!);
-      end += ends[record]! - starts[record]!;
+      end = copyWords(target, end, source, starts[record]!, ends[record]!);
       record++;
     }
-    bucketCrcs[bucket] = crc32(file.subarray(bucketAt, end));
+    const bucketCrc = crc32(file.subarray(bucketAt, end));
+    bucketCrcs[bucket] = bucketCrc;
+    recordsCrc = combineCrc32(recordsCrc, bucketCrc, end - bucketAt);
   }
   directory[bucketCount] = end - recordsAt;
   assert(record === to && end === size, 'every record belongs to a bucket, in order');
@@ -144,7 +150,7 @@ export function encodeSlice(options: {
     bucketCount,
     directory: sectionOf(file, directoryAt, bucketCrcsAt),
     bucketCrcs: sectionOf(file, bucketCrcsAt, recordsAt),
-    records: sectionOf(file, recordsAt, size),
+    records: { offset: recordsAt, length: size - recordsAt, crc32: recordsCrc },
   });
   return file;
 }

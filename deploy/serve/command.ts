@@ -17,6 +17,12 @@ export const serveCommand = defineCommand({
     replicas: { ...commonOptions.replicas, default: 1 },
     'shard-port': { type: 'number', default: 7070, describe: 'the shards take this port and the next free ones', requiresArg: true },
     deadline: { type: 'string', default: '1s', describe: 'longest time to an answer, 50ms to 60s', requiresArg: true },
+    'cache-size': {
+      type: 'string',
+      default: '64MiB',
+      describe: "the router's memory for hot answers; 0 turns the cache off",
+      requiresArg: true,
+    },
     data: commonOptions.data,
     ...sourceFlags,
     'log-level': { ...commonOptions.logLevel, default: 'warn' },
@@ -28,9 +34,10 @@ export const serveCommand = defineCommand({
   ],
   run: async (args) => {
     const { limits } = await import('../../shared/limits.ts');
-    const { durationBetween } = await import('../../shared/quantities.ts');
+    const { durationBetween, parseSize } = await import('../../shared/quantities.ts');
     const { serve } = await import('./serve.ts');
     durationBetween('--deadline', args.deadline, 50, limits.deadlineMaxMs);
+    parseSize(args.cacheSize);
     await serve({
       files: [...(args.files ?? []), ...(args.filename ?? [])].map(String),
       dataDir: args.data,
@@ -40,7 +47,7 @@ export const serveCommand = defineCommand({
       shardPort: wholeNumber('--shard-port', args.shardPort, 1, 65_535),
       shards: wholeNumber('--shards', args.shards, 1, limits.localShardsMax),
       replicas: wholeNumber('--replicas', args.replicas, 1, limits.replicasMax),
-      deadline: args.deadline,
+      routerArgs: ['--deadline', args.deadline, '--cache-size', args.cacheSize],
       logLevel: args.logLevel,
     });
   },

@@ -12,11 +12,10 @@ import { splitFiles } from '../split/split.ts';
 import { isUpToDate, type SplitOptions } from '../split/split-options.ts';
 import { LocalCluster, type LocalClusterOptions } from './local-cluster.ts';
 
-export type ServeOptions = Omit<LocalClusterOptions, 'onEvent' | 'routerArgs'> & {
+export type ServeOptions = Omit<LocalClusterOptions, 'onEvent'> & {
   /** None: what is published in `dataDir` is served. */
   readonly files: readonly string[];
   readonly source: Omit<SplitOptions, 'files' | 'dataDir'>;
-  readonly deadline: string;
 };
 
 /** Resolves after SIGINT or SIGTERM, with nothing left behind. */
@@ -26,7 +25,6 @@ export async function serve(options: ServeOptions): Promise<void> {
   const manifest = await publishedManifest(options.dataDir);
   const cluster = new LocalCluster({
     ...options,
-    routerArgs: ['--deadline', options.deadline],
     onEvent: (message) => console.error(`pavostore: ${message}`),
   });
   const stopped = new Promise<void>((resolve) => {

@@ -4,12 +4,12 @@
 
 import { limits } from '../../shared/limits.ts';
 import { recordSizeOf, writeRecordHead } from '../../shared/slice-layout.ts';
+import { asWordBuffer, copyWords, makeWordBuffer, type WordBuffer, wordCopySlack } from '../../shared/word-copy.ts';
 import type { Chunk } from './chunks.ts';
 import { excerptOf, type LineRules, newline, reasonAgainst } from './line-rules.ts';
 import { clearBatch, clearLines, makeScannedLines, type ScannedLines, scanLines } from './line-scanner.ts';
 import { markSizeOf, type OpenFile, RangeReader } from './range-reader.ts';
 import { appendBlock, rejectsIndex, type SpillTargets, spillBlockHeaderSize, spillCount, spillPrefixSize } from './spill.ts';
-import { asWordBuffer, copyWords, makeWordBuffer, type WordBuffer, wordCopySlack } from './word-copy.ts';
 
 /** How finely the histogram counts what the hashes select: as finely as the greatest slice count does. */
 export const histogramSize = limits.sliceCountMax;

@@ -7,9 +7,9 @@
 // At most the chunks that run and one more are in memory.
 
 import type { Readable } from 'node:stream';
+import { wordCopySlack } from '../../shared/word-copy.ts';
 import { type Input, isPlainFile, openStream } from './input.ts';
 import { lineSizeMax, newline } from './line-rules.ts';
-import { wordCopySlack } from './word-copy.ts';
 
 export type Chunk = { readonly ordinal: number; readonly inputIndex: number } & (
   | { readonly kind: 'range'; readonly start: number; readonly end: number }

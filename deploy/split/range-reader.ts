@@ -2,9 +2,9 @@
 // longer than any record: then only its place is told, and it is read piece by piece.
 
 import { readSync } from 'node:fs';
+import { makeWordBuffer, type WordBuffer } from '../../shared/word-copy.ts';
 import { unreadable } from './input.ts';
 import { byteOrderMark, lineSizeMax, newline } from './line-rules.ts';
-import { makeWordBuffer, type WordBuffer } from './word-copy.ts';
 
 /** A file that is open in this process; `size` is what it was when it was opened. */
 export type OpenFile = { readonly label: string; readonly fd: number; readonly size: number };

@@ -2,6 +2,7 @@
 
 import { commonOptions, defineCommand, exitCode } from '../../shared/command.ts';
 import { formatCount, formatSize } from '../../shared/quantities.ts';
+import type { VerifyReport } from './verify.ts';
 
 export const verifyCommand = defineCommand({
   command: 'verify',
@@ -18,16 +19,16 @@ export const verifyCommand = defineCommand({
   run: async ({ data, version, json }) => {
     const { verifyDataSet } = await import('./verify.ts');
     const report = await verifyDataSet(data, version);
-    const { id, sequence, sliceCount, entries, sliceBytes, problems } = report;
+    const { problems } = report;
     if (json) console.log(JSON.stringify({ ...report, whole: problems.length === 0 }));
-    else {
-      for (const problem of problems) console.log(problem);
-      const published = sequence === undefined ? '' : `, sequence ${sequence}`;
-      const content = `${formatCount(entries)} entries in ${sliceCount} slices, ${formatSize(sliceBytes)}`;
-      console.log(
-        problems.length === 0 ? `version ${id}${published}: whole. ${content}` : `version ${id ?? 'unknown'}: ${problems.length} problems`,
-      );
-    }
+    else for (const line of [...problems, formatReport(report)]) console.log(line);
     if (problems.length > 0) process.exitCode = exitCode.failed;
   },
 });
+
+/** The last line for people. */
+function formatReport({ id, sequence, sliceCount, entries, sliceBytes, problems }: VerifyReport): string {
+  if (problems.length > 0) return `version ${id ?? 'unknown'}: ${problems.length} ${problems.length === 1 ? 'problem' : 'problems'}`;
+  const published = sequence === undefined ? '' : `, sequence ${sequence}`;
+  return `version ${id}${published}: whole. ${formatCount(entries)} entries in ${sliceCount} slices, ${formatSize(sliceBytes)}`;
+}

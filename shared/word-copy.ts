@@ -19,16 +19,18 @@ export function asWordBuffer(bytes: Buffer): WordBuffer {
 }
 
 /**
- * Copies `source` from `start` to `end` to `at` in `target`; returns the offset after it. Writes up to `wordCopySlack` bytes
- * beyond: whoever fills a buffer from front to back overwrites them, and keeps the slack at its end.
+ * Copies `source` from `start` to `end` to `at` in `target`; returns the offset after it. Overwrites up to `wordCopySlack` bytes
+ * beyond, which is no matter to whoever fills a buffer from front to back. Where there is no such slack the copy is exact, and slower.
  */
 export function copyWords(target: WordBuffer, at: number, source: WordBuffer, start: number, end: number): number {
   const size = end - start;
-  if (size >= nativeSizeMin) {
+  const targetEnd = at + size;
+  const hasSlack = targetEnd + wordCopySlack <= target.bytes.length && end + wordCopySlack <= source.bytes.length;
+  if (size >= nativeSizeMin || !hasSlack) {
     source.bytes.copy(target.bytes, at, start, end);
-    return at + size;
+    return targetEnd;
   }
   // Read and written in one expression, a 64-bit integer never becomes an object.
   for (let i = 0; i < size; i += 8) target.view.setBigUint64(at + i, source.view.getBigUint64(start + i, true), true);
-  return at + size;
+  return targetEnd;
 }

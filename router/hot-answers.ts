@@ -1,0 +1,108 @@
+// A small cache of hot answers of the version that is served: values and misses alike. It can never be stale: a version does not
+// change, and another version starts with an empty cache.
+//
+// Replacement is SIEVE: a hit only marks the entry; the hand walks from the oldest to the newest, passes marked entries once
+// and takes the first unmarked one. Source: Zhang et al., SIEVE is Simpler than LRU (NSDI 2024).
+
+import { limits } from '../shared/limits.ts';
+
+/** A value of up to `limits.oneWriteSizeMax` bytes as a latin1 string, a larger one as bytes; null when the key is missing. */
+export type Answer = string | Buffer | null;
+
+type Entry = {
+  readonly key: string;
+  readonly answer: string | null;
+  isMarked: boolean;
+  older: Entry | undefined;
+  newer: Entry | undefined;
+};
+
+/** What an entry takes besides key and value: the entry, its place in the map, two string headers. Estimated, in bytes. */
+const entryOverhead = 160;
+
+export class HotAnswers {
+  readonly #sizeMax: number;
+  #versionId = '';
+  #entries = new Map<string, Entry>();
+  #size = 0;
+  #newest: Entry | undefined;
+  #oldest: Entry | undefined;
+  #hand: Entry | undefined;
+  /** Since the start: for `/status`. */
+  readonly counts = { hits: 0, misses: 0 };
+
+  /** `sizeMax` in bytes; 0 turns the cache off. */
+  constructor(sizeMax: number) {
+    this.#sizeMax = sizeMax;
+  }
+
+  get isOn(): boolean {
+    return this.#sizeMax > 0;
+  }
+
+  get size(): number {
+    return this.#size;
+  }
+
+  get entryCount(): number {
+    return this.#entries.size;
+  }
+
+  /** Undefined when it is not here. */
+  find(versionId: string, key: string): Answer | undefined {
+    const entry = versionId === this.#versionId ? this.#entries.get(key) : undefined;
+    if (!entry) {
+      this.counts.misses++;
+      return undefined;
+    }
+    this.counts.hits++;
+    entry.isMarked = true;
+    return entry.answer;
+  }
+
+  /** Takes an answer in; large values are not worth their room. */
+  put(versionId: string, key: string, answer: Answer): void {
+    if (answer !== null && typeof answer !== 'string') return;
+    if (this.#sizeMax === 0 || versionId !== this.#versionId || this.#entries.has(key)) return;
+    const entry: Entry = { key, answer, isMarked: false, older: this.#newest, newer: undefined };
+    const size = sizeOf(entry);
+    if (size > this.#sizeMax / limits.hotAnswersMin) return;
+    while (this.#size + size > this.#sizeMax) this.#evict();
+    entry.older = this.#newest;
+    if (this.#newest) this.#newest.newer = entry;
+    this.#newest = entry;
+    this.#oldest ??= entry;
+    this.#entries.set(key, entry);
+    this.#size += size;
+  }
+
+  /** From now on only answers of this version are kept; those of another go. */
+  serve(versionId: string): void {
+    if (versionId === this.#versionId) return;
+    this.#versionId = versionId;
+    this.#entries = new Map();
+    this.#size = 0;
+    this.#newest = undefined;
+    this.#oldest = undefined;
+    this.#hand = undefined;
+  }
+
+  #evict(): void {
+    let victim = this.#hand ?? this.#oldest!;
+    while (victim.isMarked) {
+      victim.isMarked = false;
+      victim = victim.newer ?? this.#oldest!;
+    }
+    this.#hand = victim.newer;
+    if (victim.older) victim.older.newer = victim.newer;
+    else this.#oldest = victim.newer;
+    if (victim.newer) victim.newer.older = victim.older;
+    else this.#newest = victim.older;
+    this.#entries.delete(victim.key);
+    this.#size -= sizeOf(victim);
+  }
+}
+
+function sizeOf({ key, answer }: Entry): number {
+  return entryOverhead + key.length + (answer?.length ?? 0);
+}
