@@ -1,11 +1,11 @@
-// A batch of keys against the slices in memory: bytes in, bytes out. The shard hashes each key itself and says `missing`
+// A batch of keys against slices that are all in memory: bytes in, bytes out. The shard hashes each key itself and says `missing`
 // only from a verified slice that it holds.
 
 import { type BatchRequest, batchHeadSize, batchStatus, writeBatchHead } from '../shared/batch-wire.ts';
-import { keyHash32, type SliceIndex, sliceIndexOf } from '../shared/key-hash.ts';
+import { keyHash32, sliceIndexOf } from '../shared/key-hash.ts';
 import { limits } from '../shared/limits.ts';
 import { findRecord, lookup, type Match } from '../shared/slice-layout.ts';
-import type { HeldVersion } from './held-version.ts';
+import { type HeldVersion, statusOfAbsent } from './held-version.ts';
 
 /** How keys were answered since the start; grows only. */
 export type AnswerCounts = { found: number; missing: number; notHeld: number; loading: number; corrupt: number; deferred: number };
@@ -25,23 +25,6 @@ export function answerBatch(version: HeldVersion | undefined, request: BatchRequ
   return writeReply(request, replySize);
 }
 
-/** Looks up one key; for `found`, `match` holds the value's place in the slice's bytes. */
-export function lookUp(
-  version: HeldVersion,
-  keyBytes: Buffer,
-  keyStart: number,
-  keyEnd: number,
-  found: Match,
-): { readonly status: number; readonly bytes: Buffer | undefined } {
-  const hash = keyHash32(keyBytes, keyStart, keyEnd);
-  const sliceIndex = sliceIndexOf(hash, version.sliceBits);
-  const slice = version.slices[sliceIndex];
-  if (!slice) return { status: statusOfAbsent(version, sliceIndex), bytes: undefined };
-  const outcome = findRecord(slice, hash, keyBytes, keyStart, keyEnd, found);
-  if (outcome === lookup.found) return { status: batchStatus.found, bytes: slice.bytes };
-  return { status: outcome === lookup.missing ? batchStatus.missing : batchStatus.corrupt, bytes: undefined };
-}
-
 function lookUpAll(version: HeldVersion, request: BatchRequest, counts: AnswerCounts): number {
   const { bytes, keyStarts, count } = request;
   const { slices, sliceBits } = version;
@@ -54,7 +37,7 @@ function lookUpAll(version: HeldVersion, request: BatchRequest, counts: AnswerCo
     const sliceIndex = sliceIndexOf(hash, sliceBits);
     const slice = slices[sliceIndex];
     if (!slice) {
-      statuses[i] = statusOfAbsent(version, sliceIndex);
+      statuses[i] = statusOfAbsent(version.stateOf(sliceIndex));
       if (statuses[i] === batchStatus.loading) counts.loading++;
       else if (statuses[i] === batchStatus.corrupt) counts.corrupt++;
       else counts.notHeld++;
@@ -91,11 +74,6 @@ function holdNone(request: BatchRequest, counts: AnswerCounts): number {
   statuses.fill(batchStatus.notHeld, 0, request.count);
   counts.notHeld += request.count;
   return batchHeadSize + request.count;
-}
-
-function statusOfAbsent(version: HeldVersion, sliceIndex: SliceIndex): number {
-  const state = version.stateOf(sliceIndex);
-  return state === 'loading' ? batchStatus.loading : state === 'corrupt' ? batchStatus.corrupt : batchStatus.notHeld;
 }
 
 function writeReply(request: BatchRequest, size: number): Buffer {

@@ -15,6 +15,11 @@ export const shardCommand = defineCommand({
     advertise: { type: 'string', describe: 'URL of this shard as --members lists it', requiresArg: true },
     zone: { type: 'string', describe: 'zone of this shard: replicas go to distinct ones first', requiresArg: true },
     replicas: { ...commonOptions.replicas, default: 1 },
+    memory: {
+      type: 'string',
+      describe: 'memory for slices, or for directories and a cache when they do not fit, like 5GiB [what there is]',
+      requiresArg: true,
+    },
     'log-level': commonOptions.logLevel,
   },
   examples: [
@@ -25,6 +30,7 @@ export const shardCommand = defineCommand({
   run: async (args) => {
     const { limits } = await import('../shared/limits.ts');
     const { parseAddress, parseMemberSource } = await import('../shared/member-source.ts');
+    const { parseSize } = await import('../shared/quantities.ts');
     const { defaultName, Shard } = await import('./shard.ts');
     const { runUntilStopped } = await import('../shared/process-life.ts');
     const members = args.members === undefined ? undefined : parseMemberSource(args.members);
@@ -38,6 +44,7 @@ export const shardCommand = defineCommand({
       name: args.name ?? defaultName({ members, advertise, host: args.host, port, hostName: hostname() }),
       zone: args.zone,
       replicas: wholeNumber('--replicas', args.replicas, 1, limits.replicasMax),
+      memory: args.memory === undefined ? undefined : parseSize(args.memory),
       logLevel: args.logLevel,
     });
     await runUntilStopped(shard, (line) => shard.log.info(line));

@@ -56,7 +56,8 @@ export function decide(input: DecisionInput): Decision {
     if (holders[i] === 0) orphanedSinceMs.set(sliceIndex, input.orphanedSinceMs.get(sliceIndex) ?? nowMs);
     const isOrphan = nowMs - (orphanedSinceMs.get(sliceIndex) ?? nowMs) >= limits.sliceOrphanedMs;
     const isWanted = isPlaced || (isOrphan && placedAlive[i]!.includes(self));
-    if (isWanted && version.stateOf(sliceIndex) === 'absent') load.push(sliceIndex);
+    const state = version.stateOf(sliceIndex);
+    if (isWanted && (state === 'absent' || state === 'queued')) load.push(sliceIndex);
   }
   load.sort((a, b) => holders[a]! - holders[b]! || a - b);
   return { load, placed, orphanedSinceMs };

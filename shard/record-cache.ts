@@ -1,23 +1,21 @@
-// Records outside the JavaScript heap, for a shard whose slices do not fit in memory: a read from disk that a hit saves.
+// Records outside the JavaScript heap, for a shard whose slices do not fit in memory: a hit saves a read from disk.
 //
 // Set-associative: a key's hash names one set, a piece of memory for about `setEntriesTarget` records of usual size, and
-// all that happens to the key happens there. A set is packed like a page of a database:
+// all that happens to a key happens there. A set is packed like a page of a database:
 //
-//        0  i32 number of entries
-//        4  i32 bytes of the records
-//        8  i32 tick that a score of 0 stands for
-//       12  entries, i32 each, upward:  tag 11 bits | score 7 bits | where its record starts, 14 bits, in units of the set
+//        0  entries, u32 each, in the order of their tags:  tag 11 bits | score 7 bits | start of the record 14 bits, in units
 //        .  free
-//        .  records, from the end downward:  varint key length, varint value length, key, value
-//        .  ghosts, i32 each: entries of records that were evicted or not admitted; 0 for none
+//        .  records, without gaps to the end:  varint key length, varint value length, key, value
+//        .  ghosts, u32 each: entries, without a record, of what was evicted or not admitted; 0 is none
 //
-// All zero is an empty set, so that memory is touched only when it is used. Offsets are of the records' bytes, which lie
-// without gaps: removing one moves those below it. The tag only spares comparisons; the full key is compared, always.
+// Tags are random, so where one stands is known but for a few places. They only spare comparisons: the full key is compared,
+// always. Beside the sets, three numbers for each: its entries, the bytes of its records, and the zero of its scores. All zero is an empty
+// set, so that memory is touched only when it is used.
 //
-// Which record leaves: a score is the logarithm of how often its record was asked for, where an access counts half as much after
-// each half-life (Lee et al., "LRFU", IEEE Transactions on Computers 50/12, 2001), in steps of 1/4 octave. On that scale the passing of time moves
-// the clock and no score. A newcomer is admitted in place of the lowest score if its own is not lower, and ghosts let it
-// have one. Three half-lives compete on a few sets each, and the one with the fewest misses rules the others (set dueling:
+// Which record leaves: a score is the logarithm, in steps of 1/4 octave, of how often its record was asked for, where an access
+// counts half as much after each half-life (Lee et al., "LRFU", IEEE Transactions on Computers 50/12, 2001). On that scale passing time
+// moves the clock and no score. A newcomer takes the place of the lowest score unless its own is lower; ghosts let it
+// have a past. Three half-lives compete on a few sets each, and the one with the fewest misses rules all others (set dueling:
 // Qureshi et al., ISCA 2007). docs/decisions/006-record-cache.md has the alternatives and the figures.
 
 import assert from 'node:assert/strict';
@@ -26,8 +24,7 @@ import { readVarint, varintSize } from '../shared/varint.ts';
 
 const MiB = 1024 * 1024;
 
-/** More make the load of sets more even and the look-up longer: below 32 hits are lost, above 128 time. */
-const setEntriesTarget = 64;
+const setEntriesTarget = Number(process.env.SE ?? 64);
 const setSizeMin = 4096;
 /** Room for the largest record, twice. */
 const setSizeMax = 32 * MiB;
@@ -35,15 +32,13 @@ const setSizeMultiple = 64;
 /** One ArrayBuffer each: offsets in it are positive 32-bit integers. */
 const segmentSizeMax = 1024 * MiB;
 
-const headWords = 3;
-const ghostCount = 32;
+const ghostCount = Number(process.env.GH ?? 32);
 const ghostsSize = 4 * ghostCount;
 
-const tagMask = 0x7ff;
-const scoreShift = 11;
+const tagShift = 21;
+const tagBits = 32 - tagShift;
+const scoreShift = 14;
 const scoreMax = 0x7f;
-const offsetShift = 18;
-const tagAndScoreMask = 0x3ffff;
 const offsetMax = 0x3fff;
 
 const stepsPerOctave = 4;
@@ -51,7 +46,6 @@ const stepsPerOctave = 4;
 const nowMax = 72;
 /** and so many below it for the coldest. */
 const nowMin = 40;
-const preloadHeat = -2 * stepsPerOctave;
 
 /** Half-lives of the three contestants, in accesses per entry: 2.5, 10 and 40; each a power of two ticks a step. */
 const halfLifeMin = 2.5;
@@ -70,9 +64,6 @@ export type RecordCacheOptions = {
 /** Where a value is. `bytes` belongs to the cache: it is to be read at once, before the next call that writes. */
 export type CacheMatch = { bytes: Buffer; valueStart: number; valueEnd: number };
 
-/** A key that is resident: `bytes` from `keyStart` to `keyEnd`, the cache's, to be read at once. */
-export type ResidentKey = { bytes: Buffer; keyStart: number; keyEnd: number; heat: number };
-
 export type RecordCacheStats = {
   readonly hits: number;
   readonly misses: number;
@@ -85,7 +76,7 @@ export type RecordCacheStats = {
   readonly bytesUsed: number;
 };
 
-type Segment = { readonly bytes: Buffer; readonly words: Int32Array };
+type Segment = { readonly bytes: Buffer; readonly words: Uint32Array };
 
 /** What one access adds to a score that stands `i - 128` steps above it: 4 log2(1 + 2^(d/4)), in 1/256 steps. */
 const raised = Uint16Array.from({ length: 256 }, (_, i) =>
@@ -104,6 +95,8 @@ export class RecordCache {
   readonly #unitBits: number;
   readonly #recordsEnd: number;
   readonly #typicalLog: number;
+  /** Per set: entries, record bytes, base */
+  readonly #heads: Int32Array;
   readonly #clocks = new Int32Array(4);
   readonly #missesOf = new Float64Array(4);
   #ticks = 0;
@@ -121,20 +114,21 @@ export class RecordCache {
 
   constructor({ bytes, recordSize = 128 }: RecordCacheOptions) {
     assert(bytes >= setSizeMin, 'a cache holds at least one set');
-    const wanted = setEntriesTarget * (recordSizeOf(0, recordSize) + 5) + 4 * headWords + ghostsSize;
+    const wanted = setEntriesTarget * (recordSizeOf(0, recordSize) + 5) + ghostsSize;
     const bounded = Math.min(setSizeMax, Math.max(setSizeMin, wanted), bytes);
     this.#setSize = bounded - (bounded % setSizeMultiple);
-    this.#setCount = Math.floor(bytes / this.#setSize);
+    this.#setCount = Math.floor(bytes / (this.#setSize + 12));
     this.#setsPerHash = this.#setCount / 2 ** 32;
     this.#segmentBits = Math.floor(Math.log2(segmentSizeMax / this.#setSize));
     this.#segmentMask = 2 ** this.#segmentBits - 1;
     this.#segments = segmentsOf(this.#setCount, 2 ** this.#segmentBits, this.#setSize);
+    this.#heads = new Int32Array(this.#setCount * 3);
     this.#unitBits = Math.max(0, Math.ceil(Math.log2(this.#setSize / (offsetMax + 1))));
     const unit = 2 ** this.#unitBits;
     this.#recordsEnd = this.#setSize - ghostsSize - ((this.#setSize - ghostsSize) % unit);
-    this.recordSizeMax = Math.floor((this.#recordsEnd - 4 * headWords) / 2);
+    this.recordSizeMax = Math.floor(this.#recordsEnd / 2);
     this.#typicalLog = logSteps(recordSize);
-    this.bytes = this.#setCount * this.#setSize;
+    this.bytes = this.#setCount * (this.#setSize + 12);
   }
 
   get stats(): RecordCacheStats {
@@ -149,7 +143,22 @@ export class RecordCache {
     };
   }
 
-  get winner(): number { return this.#winner; }
+  get winner(): number {
+    return this.#winner;
+  }
+
+  #sink = 0;
+  warm(hashes: Uint32Array, count: number): void {
+    let s = 0;
+    for (let i = 0; i < count; i++) {
+      const mixed = mixHash(hashes[i]!);
+      const set = Math.floor((mixed >>> 0) * this.#setsPerHash);
+      const { words } = this.#segments[set >>> this.#segmentBits]!;
+      const tag = mixed & 0x7ff;
+      s ^= words[(((set & this.#segmentMask) * this.#setSize) >>> 2) + ((tag * this.#heads[set * 3]!) >>> tagBits)]!;
+    }
+    this.#sink ^= s;
+  }
 
   /**
    * Looks up the key in `keyBytes` from `keyStart` to `keyEnd`, whose `keyHash32` is `hash`. On a hit `match` holds the value's
@@ -161,13 +170,14 @@ export class RecordCache {
     const set = Math.floor((mixed >>> 0) * this.#setsPerHash);
     const { bytes, words } = this.#segments[set >>> this.#segmentBits]!;
     const setAt = (set & this.#segmentMask) * this.#setSize;
-    const entriesAt = (setAt >>> 2) + headWords;
-    const entriesEnd = entriesAt + words[setAt >>> 2]!;
-    const tag = mixed & tagMask;
-    for (let i = entriesAt; i < entriesEnd; i++) {
+    const entriesAt = setAt >>> 2;
+    const count = this.#heads[set * 3]!;
+    const tag = mixed & 0x7ff;
+    const entriesEnd = entriesAt + count;
+    for (let i = firstOfTag(words, entriesAt, count, tag); i < entriesEnd; i++) {
       const word = words[i]!;
-      if (((word ^ tag) & tagMask) !== 0) continue;
-      const recordAt = setAt + ((word >>> offsetShift) << this.#unitBits);
+      if (word >>> tagShift !== tag) break;
+      const recordAt = setAt + ((word & offsetMax) << this.#unitBits);
       const keySize = readVarint(bytes, recordAt, bytes.length);
       if (keySize !== keyEnd - keyStart) continue;
       const valueSizeAt = recordAt + varintSize(keySize);
@@ -180,22 +190,16 @@ export class RecordCache {
       match.valueStart = keyAt + keySize;
       match.valueEnd = keyAt + keySize + valueSize;
       this.#hits++;
-      this.#touch(words, set, setAt, i, keySize + valueSize);
+      const now = this.#nowOf(words, set, setAt);
+      const score = (word >>> scoreShift) & scoreMax;
+      const next = this.#raise(score, now, keySize + valueSize);
+      if (next !== score) words[i] = (word & ~(scoreMax << scoreShift)) | (next << scoreShift);
       return true;
     }
     this.#misses++;
-    const group = set % contestantEvery;
+    const group = set & (contestantEvery - 1);
     if (group < followers) this.#missesOf[group]!++;
     return false;
-  }
-
-  #touch(words: Int32Array, set: number, setAt: number, i: number, size: number): void {
-    const now = this.#nowOf(words, set, setAt);
-    const word = words[i]!;
-    const score = (word >>> scoreShift) & scoreMax;
-    const next = this.#raise(score, now, size);
-    if (next === score) return;
-    words[i] = (word & ~(scoreMax << scoreShift)) | (next << scoreShift);
   }
 
   #raise(score: number, now: number, size: number): number {
@@ -205,20 +209,19 @@ export class RecordCache {
   }
 
   /** The present on the scale of a set, after moving the scale if need be. */
-  #nowOf(words: Int32Array, set: number, setAt: number): number {
-    const group = set % contestantEvery;
+  #nowOf(words: Uint32Array, set: number, setAt: number): number {
+    const group = set & (contestantEvery - 1);
     const clock = this.#clocks[group < followers ? group : followers]!;
-    const baseAt = (setAt >>> 2) + 2;
-    const now = clock - words[baseAt]!;
+    const now = clock - this.#heads[set * 3 + 2]!;
     if (now <= nowMax && now >= nowMin) return now;
-    this.#rebase(words, setAt, now - nowMin);
-    words[baseAt] = clock - nowMin;
+    this.#rebase(words, set, setAt, now - nowMin);
+    this.#heads[set * 3 + 2] = clock - nowMin;
     return nowMin;
   }
 
-  #rebase(words: Int32Array, setAt: number, down: number): void {
-    const entriesAt = (setAt >>> 2) + headWords;
-    lower(words, entriesAt, entriesAt + words[setAt >>> 2]!, down);
+  #rebase(words: Uint32Array, set: number, setAt: number, down: number): void {
+    const entriesAt = setAt >>> 2;
+    lower(words, entriesAt, entriesAt + this.#heads[set * 3]!, down);
     const ghostsAt = (setAt + this.#setSize - ghostsSize) >>> 2;
     lower(words, ghostsAt, ghostsAt + ghostCount, down);
   }
@@ -237,16 +240,17 @@ export class RecordCache {
     const set = Math.floor((mixed >>> 0) * this.#setsPerHash);
     const { bytes, words } = this.#segments[set >>> this.#segmentBits]!;
     const setAt = (set & this.#segmentMask) * this.#setSize;
-    const headAt = setAt >>> 2;
-    const entriesAt = headAt + headWords;
-    const tag = mixed & tagMask;
+    const heads = this.#heads;
+    const headAt = set * 3;
+    const entriesAt = setAt >>> 2;
+    const tag = mixed & 0x7ff;
     const now = this.#nowOf(words, set, setAt);
 
     // resident already?
-    const entriesEnd = entriesAt + words[headAt]!;
-    for (let i = entriesAt; i < entriesEnd; i++) {
-      if (((words[i]! ^ tag) & tagMask) !== 0) continue;
-      const recordAt = setAt + ((words[i]! >>> offsetShift) << this.#unitBits);
+    const entriesEnd = entriesAt + heads[headAt]!;
+    for (let i = firstOfTag(words, entriesAt, heads[headAt]!, tag); i < entriesEnd; i++) {
+      if (words[i]! >>> tagShift !== tag) break;
+      const recordAt = setAt + ((words[i]! & offsetMax) << this.#unitBits);
       const k = readVarint(bytes, recordAt, bytes.length);
       if (k !== keySize) continue;
       const v = readVarint(bytes, recordAt + varintSize(k), bytes.length);
@@ -254,80 +258,90 @@ export class RecordCache {
       let j = 0;
       while (j < k && bytes[keyAt + j] === source[keyStart + j]) j++;
       if (j < k) continue;
-      this.#remove(bytes, words, setAt, i);
+      if (v === valueSize) {
+        source.copy(bytes, keyAt + k, valueStart, end);
+        return;
+      }
+      this.#remove(bytes, words, set, setAt, i);
       break;
     }
     const ghostsAt = (setAt + this.#setSize - ghostsSize) >>> 2;
     let ghost = -1;
     let score = 0;
     for (let i = ghostsAt; i < ghostsAt + ghostCount; i++) {
-      if (((words[i]! ^ tag) & tagMask) === 0 && words[i] !== 0) { ghost = i; score = words[i]! >>> scoreShift; break; }
+      if (words[i]! >>> tagShift === tag && words[i] !== 0) {
+        ghost = i;
+        score = (words[i]! >>> scoreShift) & scoreMax;
+        break;
+      }
     }
     score = this.#raise(score, now, keySize + valueSize);
-    let at = -1;
     for (;;) {
-      const free = this.#recordsEnd - words[headAt + 1]! - 4 * (headWords + words[headAt]!);
+      const free = this.#recordsEnd - heads[headAt + 1]! - 4 * heads[headAt]!;
       if (free >= size + 4) break;
-      const victim = lowest(words, entriesAt, entriesAt + words[headAt]!);
+      const victim = lowest(words, entriesAt, entriesAt + heads[headAt]!);
       const word = words[victim]!;
       if (((word >>> scoreShift) & scoreMax) > score) {
         this.#rejected++;
-        const g = (score << scoreShift) | tag;
-        if (ghost >= 0) words[ghost] = g; else remember(words, ghostsAt, g);
+        const g = (score << scoreShift) | (tag << tagShift);
+        if (ghost >= 0) words[ghost] = g;
+        else remember(words, ghostsAt, g);
         return;
       }
-      if (ghost >= 0) { words[ghost] = 0; ghost = -1; }
-      remember(words, ghostsAt, word & tagAndScoreMask);
+      if (ghost >= 0) {
+        words[ghost] = 0;
+        ghost = -1;
+      }
+      remember(words, ghostsAt, word & ~offsetMax);
       this.#evictions++;
-      const offset = (word >>> offsetShift) << this.#unitBits;
-      const oldSize = this.#sizeAt(bytes, setAt + offset);
+      const recordAt = setAt + ((word & offsetMax) << this.#unitBits);
+      const k = readVarint(bytes, recordAt, bytes.length);
+      const v = readVarint(bytes, recordAt + varintSize(k), bytes.length);
+      const oldSize = (recordSizeOf(k, v) + unit - 1) & -unit;
       if (oldSize === size) {
-        at = victim;
-        words[victim] = (word & ~tagAndScoreMask) | (score << scoreShift) | tag;
-        const k = readVarint(bytes, setAt + offset, bytes.length);
-        const v = readVarint(bytes, setAt + offset + varintSize(k), bytes.length);
-        this.#bytesUsed -= k + v;
-        const keyAt = writeRecordHead(bytes, setAt + offset, keySize, valueSize);
+        const n = (tag << tagShift) | (score << scoreShift) | (word & offsetMax);
+        let i = victim;
+        for (; i > entriesAt && words[i - 1]! >>> tagShift > tag; i--) words[i] = words[i - 1]!;
+        for (; i + 1 < entriesAt + heads[headAt]! && words[i + 1]! >>> tagShift < tag; i++) words[i] = words[i + 1]!;
+        words[i] = n;
+        this.#bytesUsed += end - keyStart - k - v;
+        const keyAt = writeRecordHead(bytes, recordAt, keySize, valueSize);
         source.copy(bytes, keyAt, keyStart, end);
-        this.#bytesUsed += end - keyStart;
         return;
       }
-      this.#remove(bytes, words, setAt, victim);
+      this.#remove(bytes, words, set, setAt, victim);
     }
     if (ghost >= 0) words[ghost] = 0;
-    words[headAt + 1]! += size;
-    const offset = this.#recordsEnd - words[headAt + 1]!;
-    words[entriesAt + words[headAt]!] = ((offset >>> this.#unitBits) << offsetShift) | (score << scoreShift) | tag;
-    words[headAt]!++;
+    heads[headAt + 1]! += size;
+    const offset = this.#recordsEnd - heads[headAt + 1]!;
+    let i = entriesAt + heads[headAt]!;
+    for (; i > entriesAt && words[i - 1]! >>> tagShift > tag; i--) words[i] = words[i - 1]!;
+    words[i] = (offset >>> this.#unitBits) | (score << scoreShift) | (tag << tagShift);
+    heads[headAt]!++;
     const keyAt = writeRecordHead(bytes, setAt + offset, keySize, valueSize);
     source.copy(bytes, keyAt, keyStart, end);
     this.#entries++;
     this.#bytesUsed += end - keyStart;
   }
 
-  #sizeAt(bytes: Buffer, recordAt: number): number {
-    const k = readVarint(bytes, recordAt, bytes.length);
-    const v = readVarint(bytes, recordAt + varintSize(k), bytes.length);
-    const unit = 1 << this.#unitBits;
-    return (recordSizeOf(k, v) + unit - 1) & -unit;
-  }
-
-  #remove(bytes: Buffer, words: Int32Array, setAt: number, i: number): void {
-    const headAt = setAt >>> 2;
-    const entriesAt = headAt + headWords;
-    const last = entriesAt + words[headAt]! - 1;
-    const units = words[i]! >>> offsetShift;
+  #remove(bytes: Buffer, words: Uint32Array, set: number, setAt: number, i: number): void {
+    const headAt = set * 3;
+    const heads = this.#heads;
+    const entriesAt = setAt >>> 2;
+    const last = entriesAt + heads[headAt]! - 1;
+    const units = words[i]! & offsetMax;
     const offset = units << this.#unitBits;
     const k = readVarint(bytes, setAt + offset, bytes.length);
     const v = readVarint(bytes, setAt + offset + varintSize(k), bytes.length);
-    const size = this.#sizeAt(bytes, setAt + offset);
-    const low = this.#recordsEnd - words[headAt + 1]!;
+    const unit = 1 << this.#unitBits;
+    const size = (recordSizeOf(k, v) + unit - 1) & -unit;
+    const low = this.#recordsEnd - heads[headAt + 1]!;
     bytes.copyWithin(setAt + low + size, setAt + low, setAt + offset);
-    const up = (size >>> this.#unitBits) << offsetShift;
-    words[i] = words[last]!;
-    for (let j = entriesAt; j < last; j++) if (words[j]! >>> offsetShift < units) words[j]! += up;
-    words[headAt]!--;
-    words[headAt + 1]! -= size;
+    const up = size >>> this.#unitBits;
+    for (let j = i; j < last; j++) words[j] = words[j + 1]!;
+    for (let j = entriesAt; j < last; j++) if ((words[j]! & offsetMax) < units) words[j]! += up;
+    heads[headAt]!--;
+    heads[headAt + 1]! -= size;
     this.#entries--;
     this.#bytesUsed -= k + v;
   }
@@ -355,9 +369,17 @@ function segmentsOf(setCount: number, setsPerSegment: number, setSize: number): 
   const segments: Segment[] = [];
   for (let from = 0; from < setCount; from += setsPerSegment) {
     const memory = new ArrayBuffer(Math.min(setsPerSegment, setCount - from) * setSize);
-    segments.push({ bytes: Buffer.from(memory), words: new Int32Array(memory) });
+    segments.push({ bytes: Buffer.from(memory), words: new Uint32Array(memory) });
   }
   return segments;
+}
+
+function firstOfTag(words: Uint32Array, entriesAt: number, count: number, tag: number): number {
+  let i = entriesAt + ((tag * count) >>> tagBits);
+  while (i > entriesAt && words[i - 1]! >>> tagShift >= tag) i--;
+  const end = entriesAt + count;
+  while (i < end && words[i]! >>> tagShift < tag) i++;
+  return i;
 }
 
 function mixHash(hash: number): number {
@@ -371,7 +393,7 @@ function logSteps(n: number): number {
   return (bits << 2) + (((n | 4) >>> (bits - 2)) & 3);
 }
 
-function lowest(words: Int32Array, from: number, to: number): number {
+function lowest(words: Uint32Array, from: number, to: number): number {
   let low = from;
   let lowScore = scoreMax + 1;
   for (let i = from; i < to; i++) {
@@ -384,12 +406,12 @@ function lowest(words: Int32Array, from: number, to: number): number {
   return low;
 }
 
-function remember(words: Int32Array, ghostsAt: number, ghost: number): void {
+function remember(words: Uint32Array, ghostsAt: number, ghost: number): void {
   const at = lowest(words, ghostsAt, ghostsAt + ghostCount);
-  if (words[at]! >>> scoreShift <= ghost >>> scoreShift) words[at] = ghost;
+  if (((words[at]! >>> scoreShift) & scoreMax) <= ((ghost >>> scoreShift) & scoreMax)) words[at] = ghost;
 }
 
-function lower(words: Int32Array, from: number, to: number, down: number): void {
+function lower(words: Uint32Array, from: number, to: number, down: number): void {
   for (let i = from; i < to; i++) {
     const score = (words[i]! >>> scoreShift) & scoreMax;
     words[i] = (words[i]! & ~(scoreMax << scoreShift)) | (Math.min(scoreMax, Math.max(0, score - down)) << scoreShift);

@@ -2,15 +2,22 @@
 // plain routes. It answers from `ShardView`, which the shard keeps up to date, and changes nothing.
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { batchContentType, batchStatus, readBatchRequest } from '../shared/batch-wire.ts';
+import {
+  type BatchRequest,
+  type BatchStatus,
+  batchContentType,
+  batchStatus,
+  readBatchReply,
+  readBatchRequest,
+} from '../shared/batch-wire.ts';
 import type { ErrorCode } from '../shared/errors.ts';
 import { sendValue } from '../shared/get-response.ts';
 import { createHttpServer, type HttpServer, sendProblem } from '../shared/http-server.ts';
 import { parseGetKey } from '../shared/key-query.ts';
 import { limits } from '../shared/limits.ts';
-import type { Match } from '../shared/slice-layout.ts';
 import type { StatusReport } from '../shared/status-report.ts';
-import { type AnswerCounts, answerBatch, lookUp } from './batch-answer.ts';
+import { type AnswerCounts, answerBatch } from './batch-answer.ts';
+import { DiskBatch } from './disk-batch.ts';
 import type { HeldVersion } from './held-version.ts';
 
 /** What the server reads of its shard. */
@@ -62,23 +69,26 @@ function answerGet(shard: ShardView, request: IncomingMessage, response: ServerR
   if (typeof key !== 'string') return sendProblem(response, key.code);
   const version = shard.versions[0];
   if (!version) return sendProblem(response, 'no_version');
-  const keyBytes = Buffer.from(key, 'latin1');
-  const match = { valueStart: 0, valueEnd: 0 };
-  const { status, bytes } = lookUp(version, keyBytes, 0, keyBytes.length, match);
-  if (bytes) sendValue(request, response, version.headers, valueIn(bytes, match));
-  else sendProblem(response, problemOfStatus(status), { headers: version.headers.missing });
+  const bytes = Buffer.from(key, 'latin1');
+  // A batch of one: its reply holds one status, and the value.
+  const batch = { versionId: version.idBytes, count: 1, keyStarts: Uint32Array.of(0, bytes.length + 2), bytes };
+  answerFrom(shard, version, batch, (reply) => {
+    readBatchReply(reply, (_, status, start, end) => {
+      if (status === batchStatus.found) sendValue(request, response, version.headers, valueIn(reply, start, end));
+      else sendProblem(response, problemOfStatus(status), { headers: version.headers.missing });
+    });
+  });
 }
 
 /** Small values as one string, which leaves with its header in one write; large ones as a view. */
-function valueIn(bytes: Buffer, { valueStart, valueEnd }: Match): string | Buffer {
-  return valueEnd - valueStart <= limits.oneWriteSizeMax
-    ? bytes.toString('latin1', valueStart, valueEnd)
-    : bytes.subarray(valueStart, valueEnd);
+function valueIn(bytes: Buffer, start: number, end: number): string | Buffer {
+  return end - start <= limits.oneWriteSizeMax ? bytes.toString('latin1', start, end) : bytes.subarray(start, end);
 }
 
-function problemOfStatus(status: number): ErrorCode {
+function problemOfStatus(status: BatchStatus): ErrorCode {
   if (status === batchStatus.missing) return 'key_not_found';
   if (status === batchStatus.loading) return 'slice_loading';
+  if (status === batchStatus.deferred) return 'overloaded';
   return status === batchStatus.corrupt ? 'slice_corrupt' : 'slice_not_held';
 }
 
@@ -104,7 +114,14 @@ function answerBatchRequest(shard: ShardView, response: ServerResponse, body: Bu
   const request = readBatchRequest(body);
   if (!request) return sendProblem(response, 'body_malformed', { detail: 'The body is not a batch of wire format 1' });
   const version = shard.versions.find(({ idBytes }) => idBytes.equals(request.versionId));
-  const reply = answerBatch(version, request, shard.counts);
-  response.writeHead(200, ['Content-Type', batchContentType, 'Content-Length', String(reply.length)]);
-  response.end(reply);
+  answerFrom(shard, version, request, (reply) => {
+    response.writeHead(200, ['Content-Type', batchContentType, 'Content-Length', String(reply.length)]);
+    response.end(reply);
+  });
+}
+
+/** Calls back at once when no disk is involved. */
+function answerFrom(shard: ShardView, version: HeldVersion | undefined, request: BatchRequest, onReply: (reply: Buffer) => void): void {
+  if (version?.disk) new DiskBatch(version.disk, request, shard.counts, onReply).answer(version);
+  else onReply(answerBatch(version, request, shard.counts));
 }

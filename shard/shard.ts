@@ -16,8 +16,10 @@ import { formatSize } from '../shared/quantities.ts';
 import type { ShardState, StatusReport } from '../shared/status-report.ts';
 import { type AnswerCounts, noAnswers } from './batch-answer.ts';
 import { type Decision, decide, type MemberView } from './decide.ts';
+import { DiskStore } from './disk-store.ts';
 import { HeldVersion } from './held-version.ts';
-import { availableMemory } from './memory.ts';
+import { availableMemory, type MemoryPlan, planMemory } from './memory-plan.ts';
+import { preloadRecords } from './preload.ts';
 import { buildShardServer } from './server.ts';
 import { SliceLoader } from './slice-loader.ts';
 
@@ -30,6 +32,8 @@ export type ShardOptions = {
   readonly name: string;
   readonly zone: string | undefined;
   readonly replicas: number;
+  /** Bytes that slices, directories and cache may take; undefined: decided from the memory that there is. */
+  readonly memory: number | undefined;
   readonly logLevel: string;
 };
 
@@ -53,7 +57,8 @@ export class Shard {
   #memberNames = '';
   #membersSinceMs = performance.now();
   #currentTrouble = '';
-  #memoryTrouble = false;
+  #plan: MemoryPlan | undefined;
+  #memoryTrouble = '';
   #readyTold = false;
 
   constructor(options: ShardOptions) {
@@ -108,7 +113,13 @@ export class Shard {
       versions: this.#versions.map((held) => held.report()),
       current: this.#current ? { id: this.#current.id, sequence: this.#current.sequence } : null,
       placed: { slices: slicesPlaced.length, bytes: version ? bytesOf(version, slicesPlaced) : 0 },
-      memory: { slices: version?.bytesHeld ?? 0, rss: process.memoryUsage.rss(), available: availableMemory() },
+      memory: {
+        plan: this.#plan?.reason ?? null,
+        slices: version?.bytesInMemory ?? 0,
+        rss: process.memoryUsage.rss(),
+        available: availableMemory(),
+      },
+      cache: version?.disk?.status() ?? null,
       keys: { ...this.counts },
     };
   }
@@ -121,6 +132,7 @@ export class Shard {
     await this.#poller?.close();
     await this.#loader.close();
     await this.#server.close();
+    for (const version of this.#versions) version.close();
   }
 
   get #state(): ShardState {
@@ -188,14 +200,15 @@ export class Shard {
   }
 
   async #loadDecided(version: HeldVersion, { load, placed }: Decision): Promise<void> {
-    if (load.length > 0 && !this.#memoryAllows(version, load)) return;
+    if (load.length > 0 && !this.#planMemory(version, load)) return;
+    version.queue(load);
     for (const sliceIndex of load) {
       await this.#load(version, sliceIndex);
       if (this.#workAgain || this.#closing) return;
     }
     if (this.isReady && !this.#readyTold) {
       this.#readyTold = true;
-      this.log.info(`ready: ${placed.length} slices, ${formatSize(version.bytesHeld)} in memory`);
+      this.log.info(`ready: ${placed.length} slices, ${formatSize(version.bytesInMemory)} of them in memory`);
     }
   }
 
@@ -239,36 +252,67 @@ export class Shard {
     ];
   }
 
-  /** Compares what is about to be loaded with the memory that there is, before any of it is loaded. */
-  #memoryAllows(version: HeldVersion, load: readonly SliceIndex[]): boolean {
-    const needed = bytesOf(version, load);
-    const available = availableMemory();
-    if (needed <= available) {
-      this.#memoryTrouble = false;
-      return true;
+  /** Compares what is about to be loaded with the memory that there is, before any of it is loaded; false when there is too little. */
+  #planMemory(version: HeldVersion, load: readonly SliceIndex[]): boolean {
+    if (this.#plan) return true;
+    const { slices, sliceCount } = version.manifest.identity;
+    try {
+      this.#plan = planMemory({
+        slices: load.map((sliceIndex) => slices[sliceIndex]!),
+        sliceCount,
+        memory: this.#options.memory,
+        available: availableMemory(),
+      });
+    } catch (error) {
+      const { message } = error as Error;
+      if (message !== this.#memoryTrouble) this.log.error(message);
+      this.#memoryTrouble = message;
+      return false;
     }
-    if (!this.#memoryTrouble) {
-      const error = new PavostoreError(
-        'memory_short',
-        `${load.length} slices need ${formatSize(needed)} of memory, ${formatSize(available)} are available: start more shards, or give this one more memory`,
-      );
-      this.log.error(error.message);
-    }
-    this.#memoryTrouble = true;
-    return false;
+    this.log.info(this.#plan.reason);
+    if (this.#plan.kind === 'disk') version.disk = this.#openDiskStore(version, this.#plan.cacheSize);
+    return true;
+  }
+
+  #openDiskStore(version: HeldVersion, cacheSize: number): DiskStore {
+    const { entries, keyBytes, valueBytes } = version.manifest.totals;
+    let troubleTold = '';
+    return new DiskStore({
+      cacheSize,
+      recordSize: Math.max(1, Math.round((keyBytes + valueBytes) / Math.max(1, entries))),
+      onFailure: (slice, reason) => {
+        if (slice.path !== troubleTold) this.log.error(`${reason}; its keys are not answered`);
+        troubleTold = slice.path;
+      },
+    });
   }
 
   async #load(version: HeldVersion, sliceIndex: SliceIndex): Promise<void> {
     version.markLoading(sliceIndex);
     const path = slicePath(versionPath(this.#options.dataDir, version.id), sliceIndex);
+    const expected = version.manifest.identity.slices[sliceIndex]!;
+    const request = { path, sliceIndex, sliceCount: version.sliceCount, expected };
     try {
-      const expected = version.manifest.identity.slices[sliceIndex]!;
-      version.keep(sliceIndex, await this.#loader.load({ path, sliceIndex, sliceCount: version.sliceCount, expected }));
+      if (this.#fitsMemory(version, expected.bytes)) {
+        version.keep(sliceIndex, await this.#loader.loadIntoMemory(request));
+        return;
+      }
+      // Memory may have become short after the plan: a slice that came later is served from disk, so that nothing waits for memory.
+      version.disk ??= this.#openDiskStore(version, limits.recordCacheMin);
+      const { cache } = version.disk;
+      const sizeMax = Math.max(0, limits.preloadShare * cache.bytes - cache.stats.bytesUsed);
+      const { slice, records } = await this.#loader.loadFromDisk(request, { sizeMax, hashes: undefined });
+      version.keepOnDisk(sliceIndex, slice);
+      await preloadRecords(cache, records);
     } catch (error) {
       if (this.#closing) return;
       version.markCorrupt(sliceIndex);
       this.log.error(`slice ${sliceIndex} is not served: ${(error as Error).message}`);
     }
+  }
+
+  #fitsMemory(version: HeldVersion, size: number): boolean {
+    return this.#plan!.kind === 'memory' && version.bytesInMemory + size <= this.#plan!.budget;
   }
 }
 

@@ -97,6 +97,18 @@ export const limits = {
   /** The timing wheel's step: a deadline is late by this at the most. */
   deadlineTickMs: 5,
 
+  // Slices on disk.
+  /** Buckets read at once by a shard: enough to keep a disk busy, and the threads that read. */
+  diskReadsMax: 64,
+  /** Buckets that may wait to be read; beyond it keys are `deferred`. */
+  diskReadsQueueMax: 32 * KiB,
+  /** The record cache is at least this large: below it, hardly anything would stay. */
+  recordCacheMin: 16 * MiB,
+  /** Share of the record cache that is filled at the start: beyond it, what comes in would push out what just came. */
+  preloadShare: 0.85,
+  /** Left free when a shard decides by itself how much memory to take. */
+  memoryReserve: 128 * MiB,
+
   // Members.
   pollIntervalMs: 1_000,
   /** While a member has not answered yet, or still loads: a starting cluster is seen whole at once. */

@@ -49,7 +49,8 @@ export async function isStale(path: string, nowMs: number): Promise<boolean | un
   try {
     return nowMs - (await stat(path)).mtimeMs > limits.heartbeatStaleMs;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
     throw error;
   }
 }

@@ -8,7 +8,7 @@
 //
 // A failed sync fails the act: after one, nobody knows what is on the disk. A published file is never written in place.
 
-import { mkdir, stat } from 'node:fs/promises';
+import { mkdir, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import {
   type Current,
@@ -106,12 +106,16 @@ async function replaceCurrent({ disk, dataDir, id, lock, onWarning }: Replacemen
   const current = nextCurrent(await readLast(dataDir, onWarning), id, Date.now());
   const path = currentPath(dataDir);
   const temporaryPath = join(dataDir, `.tmp-current-${current.sequence}`);
-  await disk.writeFile(temporaryPath, formatCurrent(current));
-  await disk.syncFile(temporaryPath);
-  await lock.assertHeld();
-  await disk.rename(temporaryPath, path);
-  await disk.syncFolder(dataDir);
-  return current;
+  try {
+    await disk.writeFile(temporaryPath, formatCurrent(current));
+    await disk.syncFile(temporaryPath);
+    await lock.assertHeld();
+    await disk.rename(temporaryPath, path);
+    await disk.syncFolder(dataDir);
+    return current;
+  } finally {
+    await rm(temporaryPath, { force: true });
+  }
 }
 
 /** What is published now. An unreadable `current` is no reason not to publish: the sequence then starts from the clock. */

@@ -38,7 +38,7 @@ export async function openTemporaryFolder(dataDir: string): Promise<TemporaryFol
     await mkdir(path);
     await writeFile(heartbeatPath, heartbeatName, { flag: 'wx' });
   } catch (error) {
-    await removeFolder(path);
+    await removeFolder(path).catch(() => {});
     throw writeError(error, path);
   }
   return new TemporaryFolder(path, new Heartbeat(heartbeatPath, heartbeatName));

@@ -1,7 +1,7 @@
 // The order of the records in a slice, (hash, key bytes), and what becomes of a key that comes twice. Pure functions over columns
 // whose rows stand in the order of the input.
 //
-// LSD radix sort by hash, 11 bits a pass: stable, so rows of one hash stay in the order of the input. Rows of one hash are then
+// LSD radix sort by hash, 12 bits a pass: stable, so rows of one hash stay in the order of the input. Rows of one hash are then
 // put in the order of their keys by a stable comparison sort; there are few of them, unless a key comes very often.
 
 import { readVarint, varintSize } from '../../shared/varint.ts';
@@ -19,7 +19,7 @@ export type RecordColumns = {
 /** Called for each key that comes more than once, with its rows in the order of the input and the one that is kept. */
 export type OnRepeated = (rows: Uint32Array, kept: number) => void;
 
-const digitBits = 11;
+const digitBits = 12;
 const digitCount = 2 ** digitBits;
 
 /** The rows in the order (hash, key bytes), one for each key: the last in the input, or the first for the policies `first` and `error`. */

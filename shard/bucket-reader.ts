@@ -1,0 +1,87 @@
+// Reads buckets of slices on disk: one `pread` each, its CRC checked, those asked for while they are on their way shared, and
+// only so many at once.
+
+import { read } from 'node:fs';
+import { crc32 } from 'node:zlib';
+import { limits } from '../shared/limits.ts';
+import type { DiskSlice } from './disk-slice.ts';
+
+/** `bytes` are the bucket's records, for everyone who asked and not to be changed; undefined when they failed their check. */
+export type BucketCallback = (bytes: Buffer | undefined) => void;
+
+type Reading = { readonly slice: DiskSlice; readonly bucket: number; readonly callbacks: BucketCallback[] };
+
+export class BucketReader {
+  /** By file descriptor and bucket. */
+  readonly #readings = new Map<number, Reading>();
+  #queue: Reading[] = [];
+  #underway = 0;
+  /** Since the start: for `/status`. */
+  readonly counts = { reads: 0, shared: 0, failed: 0, bytes: 0 };
+  readonly #onFailure: (slice: DiskSlice, reason: string) => void;
+
+  constructor(onFailure: (slice: DiskSlice, reason: string) => void) {
+    this.#onFailure = onFailure;
+  }
+
+  /** Buckets asked for and not read yet. */
+  get pending(): number {
+    return this.#readings.size;
+  }
+
+  /** Calls back later, never at once. */
+  read(slice: DiskSlice, bucket: number, callback: BucketCallback): void {
+    const id = slice.fd * 2 ** 32 + bucket;
+    const underway = this.#readings.get(id);
+    if (underway) {
+      this.counts.shared++;
+      underway.callbacks.push(callback);
+      return;
+    }
+    const reading: Reading = { slice, bucket, callbacks: [callback] };
+    this.#readings.set(id, reading);
+    if (this.#underway < limits.diskReadsMax) this.#start(id, reading);
+    else this.#queue.push(reading);
+  }
+
+  #start(id: number, reading: Reading): void {
+    const { slice, bucket } = reading;
+    const start = slice.directory[bucket]!;
+    const size = slice.directory[bucket + 1]! - start;
+    this.#underway++;
+    this.counts.reads++;
+    this.counts.bytes += size;
+    const bytes = Buffer.allocUnsafeSlow(size);
+    if (size === 0) {
+      setImmediate(() => this.#end(id, reading, bytes));
+      return;
+    }
+    read(slice.fd, bytes, 0, size, slice.header.records.offset + start, (error, bytesRead) => {
+      const fault = faultOf(error, bytesRead, size, bytes, slice.bucketCrcs[bucket]!);
+      if (fault !== undefined) {
+        this.counts.failed++;
+        this.#onFailure(slice, `${slice.path}: bucket ${bucket}: ${fault}`);
+      }
+      this.#end(id, reading, fault === undefined ? bytes : undefined);
+    });
+  }
+
+  #end(id: number, reading: Reading, bytes: Buffer | undefined): void {
+    this.#underway--;
+    this.#readings.delete(id);
+    for (const callback of reading.callbacks) callback(bytes);
+    while (this.#queue.length > 0 && this.#underway < limits.diskReadsMax) {
+      // Taken from the front all at once when it is worth it: a shift of a long array is not free.
+      const next = this.#queue.splice(0, limits.diskReadsMax - this.#underway);
+      for (const waiting of next) this.#start(waiting.slice.fd * 2 ** 32 + waiting.bucket, waiting);
+    }
+  }
+}
+
+/** Why the bytes are not the bucket's; undefined when they are. */
+function faultOf(error: Error | null, bytesRead: number, size: number, bytes: Buffer, crcDue: number): string | undefined {
+  if (error) return error.message;
+  if (bytesRead !== size) return `${bytesRead} of ${size} bytes could be read`;
+  const crc = crc32(bytes);
+  return crc === crcDue ? undefined : `its CRC is ${crc.toString(16)}, not ${crcDue.toString(16)}`;
+}

@@ -1,0 +1,47 @@
+// A slice that stays on disk: its directory and its bucket CRCs are in memory, its records are read a bucket at a time. The whole
+// file was verified before; each bucket is verified again whenever it is read, since a disk can change its mind.
+
+import { closeSync, constants, openSync } from 'node:fs';
+import { bitsOf } from '../shared/key-hash.ts';
+import type { Slice, SliceHeader } from '../shared/slice-layout.ts';
+
+export type DiskSlice = {
+  readonly header: SliceHeader;
+  /** Where each bucket starts in the records, and where the last one ends. */
+  readonly directory: Uint32Array;
+  readonly bucketCrcs: Uint32Array;
+  readonly sliceBits: number;
+  readonly bucketBits: number;
+  readonly path: string;
+  /** Open for reading, owned by the slice. */
+  readonly fd: number;
+};
+
+/** Bytes that a slice on disk keeps in memory. */
+export function indexSizeOf(bucketCount: number): number {
+  return 4 * (bucketCount + 1) + 4 * bucketCount;
+}
+
+/** The directory and the CRCs of a verified slice, copied out of it into one buffer that can be transferred. */
+export function copyIndex({ bytes, header }: Slice): ArrayBuffer {
+  const start = bytes.byteOffset + header.directory.offset;
+  return (bytes.buffer as ArrayBuffer).slice(start, start + header.directory.length + header.bucketCrcs.length);
+}
+
+/** Opens the file of a slice whose `index` came from `copyIndex`. Throws the system's error. */
+export function openDiskSlice(path: string, header: SliceHeader, index: ArrayBuffer): DiskSlice {
+  const { bucketCount, sliceCount } = header;
+  return {
+    header,
+    directory: new Uint32Array(index, 0, bucketCount + 1),
+    bucketCrcs: new Uint32Array(index, 4 * (bucketCount + 1), bucketCount),
+    sliceBits: bitsOf(sliceCount),
+    bucketBits: bitsOf(bucketCount),
+    path,
+    fd: openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW),
+  };
+}
+
+export function closeDiskSlice({ fd }: DiskSlice): void {
+  closeSync(fd);
+}

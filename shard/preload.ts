@@ -1,0 +1,22 @@
+// Fills a record cache at the start, a few records at a turn, so that requests are answered meanwhile.
+
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { keyHash32 } from '../shared/key-hash.ts';
+import { readRecordPlace } from '../shared/slice-layout.ts';
+import type { RecordCache } from './record-cache.ts';
+
+/** About a millisecond's worth. */
+const recordsATurn = 1_000;
+
+/** Puts all records of `records`, one after the other as they stand in a slice, into the cache. */
+export async function preloadRecords(cache: RecordCache, records: Buffer): Promise<void> {
+  let count = 0;
+  for (let at = 0; at < records.length; ) {
+    const place = readRecordPlace(records, at, records.length);
+    if (!place) return;
+    const { keyStart, valueStart, end } = place;
+    cache.put(keyHash32(records, keyStart, valueStart), records, keyStart, valueStart, end);
+    at = end;
+    if (++count % recordsATurn === 0) await nextTurn();
+  }
+}
