@@ -5,6 +5,7 @@ import { routerCommand } from '../router/command.ts';
 import { shardCommand } from '../shard/command.ts';
 import { generateCommand } from './generate/command.ts';
 import { inspectCommand } from './inspect/command.ts';
+import { resliceCommand } from './reslice/command.ts';
 import { serveCommand } from './serve/command.ts';
 import { splitCommand } from './split/command.ts';
 import { getCommand } from './tools/get.ts';
@@ -15,6 +16,7 @@ import { verifyCommand } from './verify/command.ts';
 export const commands: CommandModule<object, object>[] = [
   serveCommand,
   splitCommand,
+  resliceCommand,
   shardCommand,
   routerCommand,
   verifyCommand,

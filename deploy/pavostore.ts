@@ -22,7 +22,8 @@ async function main(args: readonly string[]): Promise<number> {
     .completion('completion', 'print a completion script for bash or zsh')
     .demandCommand(1, 'name a command')
     .strict()
-    .parserConfiguration({ 'camel-case-expansion': true, 'strip-dashed': true, 'duplicate-arguments-array': true })
+    // Dashed names stay beside the others: yargs checks the choices of `--log-level` by that name, and by no other.
+    .parserConfiguration({ 'camel-case-expansion': true, 'strip-dashed': false, 'duplicate-arguments-array': true })
     .exitProcess(false)
     .fail((message: string | null, error: Error | undefined) => {
       // yargs tells wrong usage by a message alone, or by an error of its own kind; any other is the command's.

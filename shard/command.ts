@@ -20,6 +20,11 @@ export const shardCommand = defineCommand({
       describe: 'memory for slices, or for directories and a cache when they do not fit, like 5GiB [what there is]',
       requiresArg: true,
     },
+    state: {
+      type: 'string',
+      describe: 'folder for what the shard wants to know at its next start, like hot keys [none]',
+      requiresArg: true,
+    },
     'log-level': commonOptions.logLevel,
   },
   examples: [
@@ -45,6 +50,7 @@ export const shardCommand = defineCommand({
       zone: args.zone,
       replicas: wholeNumber('--replicas', args.replicas, 1, limits.replicasMax),
       memory: args.memory === undefined ? undefined : parseSize(args.memory),
+      stateDir: args.state,
       logLevel: args.logLevel,
     });
     await runUntilStopped(shard, (line) => shard.log.info(line));

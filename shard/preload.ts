@@ -8,14 +8,14 @@ import type { RecordCache } from './record-cache.ts';
 /** About a millisecond's worth. */
 const recordsATurn = 1_000;
 
-/** Puts all records of `records`, one after the other as they stand in a slice, into the cache. */
+/** Puts all records of `records`, one after the other as they stand in a slice, into the cache as far as there is room. */
 export async function preloadRecords(cache: RecordCache, records: Buffer): Promise<void> {
   let count = 0;
   for (let at = 0; at < records.length; ) {
     const place = readRecordPlace(records, at, records.length);
     if (!place) return;
     const { keyStart, valueStart, end } = place;
-    cache.put(keyHash32(records, keyStart, valueStart), records, keyStart, valueStart, end);
+    cache.preload(keyHash32(records, keyStart, valueStart), records, keyStart, valueStart, end);
     at = end;
     if (++count % recordsATurn === 0) await nextTurn();
   }

@@ -1,109 +1,138 @@
 // Records outside the JavaScript heap, for a shard whose slices do not fit in memory: a hit saves a read from disk.
 //
-// Set-associative: a key's hash names one set, a piece of memory for about `setEntriesTarget` records of usual size, and
-// all that happens to a key happens there. A set is packed like a page of a database:
+// Set-associative: a key's hash names one set, a piece of memory for about `setEntriesTarget` records of usual size, and all
+// that happens to a key happens there. A set is packed like a page of a database:
 //
-//        0  entries, u32 each, in the order of their tags:  tag 11 bits | score 7 bits | start of the record 14 bits, in units
+//        0  entries, u32 each, in the order of their tags:  tag 11 bits | score 7 bits | where its record starts, 14 bits, in units
 //        .  free
 //        .  records, without gaps to the end:  varint key length, varint value length, key, value
-//        .  ghosts, u32 each: entries, without a record, of what was evicted or not admitted; 0 is none
+//        .  ghosts, u32 each: the entries of keys that were evicted or not admitted, without a record; 0 is none
 //
-// Tags are random, so where one stands is known but for a few places. They only spare comparisons: the full key is compared,
-// always. Beside the sets, three numbers for each: its entries, the bytes of its records, and the zero of its scores. All zero is an empty
-// set, so that memory is touched only when it is used.
+// Tags are random, so the place of one among the others is known but for a few steps. They only spare comparisons: the full key is
+// compared, always. Beside the sets stand their heads, three numbers each. All zero is an empty set: memory is touched when it is used.
 //
 // Which record leaves: a score is the logarithm, in steps of 1/4 octave, of how often its record was asked for, where an access
-// counts half as much after each half-life (Lee et al., "LRFU", IEEE Transactions on Computers 50/12, 2001). On that scale passing time
-// moves the clock and no score. A newcomer takes the place of the lowest score unless its own is lower; ghosts let it
-// have a past. Three half-lives compete on a few sets each, and the one with the fewest misses rules all others (set dueling:
-// Qureshi et al., ISCA 2007). docs/decisions/006-record-cache.md has the alternatives and the figures.
+// counts half as much after each half-life (D. Lee et al., "LRFU", IEEE Transactions on Computers 50/12, 2001). On that scale the
+// passing of time moves the clock, and no score. A newcomer takes the place of the lowest score unless its own is lower; ghosts
+// let it have a past. Three half-lives compete on a few sets each, and the one with the fewest misses rules the others (set
+// dueling: M. Qureshi et al., ISCA 2007). docs/decisions/006-record-cache.md has the alternatives and the figures.
 
 import assert from 'node:assert/strict';
 import { recordSizeOf, writeRecordHead } from '../shared/slice-layout.ts';
 import { readVarint, varintSize } from '../shared/varint.ts';
 
-const MiB = 1024 * 1024;
+const KiB = 1024;
+const MiB = 1024 * KiB;
 
-const setEntriesTarget = Number(process.env.SE ?? 64);
-const setSizeMin = 4096;
-/** Room for the largest record, twice. */
+/** Fewer: sets differ more in what is asked of them, and hits are lost. More: choosing a victim takes longer. */
+const setEntriesTarget = 64;
+const setSizeMin = 4 * KiB;
+/** Holds the largest record. */
 const setSizeMax = 32 * MiB;
+/** A line of the processor's cache. */
 const setSizeMultiple = 64;
 /** One ArrayBuffer each: offsets in it are positive 32-bit integers. */
 const segmentSizeMax = 1024 * MiB;
 
-const ghostCount = Number(process.env.GH ?? 32);
+const ghostCount = 32;
 const ghostsSize = 4 * ghostCount;
 
 const tagShift = 21;
 const tagBits = 32 - tagShift;
+const tagMask = 2 ** tagBits - 1;
 const scoreShift = 14;
 const scoreMax = 0x7f;
-const offsetMax = 0x3fff;
+const scoreMask = scoreMax << scoreShift;
+const offsetMask = 2 ** scoreShift - 1;
+
+/** A head: number of entries, bytes of records, and the clock's step at which a score of 0 is one access. */
+const headWords = 3;
+const recordBytesAt = 1;
+const zeroAt = 2;
 
 const stepsPerOctave = 4;
-/** Scores of a set are moved down before the present reaches `nowMax`: ten octaves above it are room for the hottest, */
-const nowMax = 72;
-/** and so many below it for the coldest. */
+/** The present on a set's scale lies between these: what is ten octaves colder is all the same, and thirteen octaves above are for the hottest. */
 const nowMin = 40;
+const nowMax = 72;
+/** Of a record that nobody has asked for yet: what is asked for once takes its place. */
+const preloadHeat = -2;
 
-/** Half-lives of the three contestants, in accesses per entry: 2.5, 10 and 40; each a power of two ticks a step. */
-const halfLifeMin = 2.5;
-const stepTicksBits = [0, 2, 4] as const;
-const followers = 3;
-const contestantEvery = 32;
+/** The half-lives that compete, in accesses per entry. */
+const halfLives = [2.5, 10, 40] as const;
+/** Each is four times the one before: so many ticks are one step of its clock. */
+const ticksPerStep = [1, 4, 16] as const;
+const ticksPerStepMax = 16;
+/** Of this many sets one belongs to each contestant. */
+const contestEvery = 32;
+/** The sets that follow the winner are the group after the contestants'. */
+const followers = halfLives.length;
+const groupCount = followers + 1;
+/** What a tick leaves of the misses that were counted before it: about six accesses per entry decide. */
 const missesKept = 0.9;
+/** A contestant must miss this much less: sets differ by so much from chance. */
+const missesMargin = 0.02;
+const accessesPerTickMin = 64;
 
 export type RecordCacheOptions = {
-  /** All memory that the cache may take, in bytes. */
+  /** All the memory that the cache may take, in bytes; at least 4 KiB. */
   readonly bytes: number;
-  /** Mean size of a record, key and value, in bytes: decides the size of the sets. */
-  readonly recordSize?: number;
+  /** What a record usually takes, key and value, in bytes: the size of a set follows from it. Records beyond 32 times of it are not cached. */
+  readonly recordSize: number;
 };
 
-/** Where a value is. `bytes` belongs to the cache: it is to be read at once, before the next call that writes. */
+/** Where a value is. `bytes` is the cache's own memory: to be read before the next `put` or `preload`, never written. */
 export type CacheMatch = { bytes: Buffer; valueStart: number; valueEnd: number };
+
+/** A key that is resident, in the cache's own memory. `heat` is in octaves: 0 is asked for once just now, 3 as good as eight times. */
+export type ResidentKey = { bytes: Buffer; keyStart: number; keyEnd: number; heat: number };
 
 export type RecordCacheStats = {
   readonly hits: number;
   readonly misses: number;
   readonly puts: number;
   readonly evictions: number;
-  /** Puts whose record was colder than all that it would have displaced, or too large. */
+  /** Puts whose record was colder than what it would have displaced, or too large. */
   readonly rejected: number;
   readonly entries: number;
-  /** Bytes of keys and values that are resident. */
+  /** Keys and values that are resident, in bytes. */
   readonly bytesUsed: number;
+  /** The half-life that rules, in accesses per entry. */
+  readonly halfLife: number;
 };
 
 type Segment = { readonly bytes: Buffer; readonly words: Uint32Array };
 
-/** What one access adds to a score that stands `i - 128` steps above it: 4 log2(1 + 2^(d/4)), in 1/256 steps. */
-const raised = Uint16Array.from({ length: 256 }, (_, i) =>
-  Math.min(0xffff, Math.round(256 * stepsPerOctave * Math.log2(1 + 2 ** ((i - 128) / stepsPerOctave)))),
-);
-
 export class RecordCache {
+  /** What the cache takes, in bytes: at most what it was given. */
   readonly bytes: number;
+  /** The largest record that is cached: its bytes in a slice. */
   readonly recordSizeMax: number;
   readonly #setSize: number;
-  readonly #setCount: number;
   readonly #setsPerHash: number;
-  readonly #segmentBits: number;
-  readonly #segmentMask: number;
-  readonly #segments: Segment[];
+  readonly #setsPerSegmentBits: number;
   readonly #unitBits: number;
+  /** Where in a set its records end and its ghosts begin. */
   readonly #recordsEnd: number;
-  readonly #typicalLog: number;
-  /** Per set: entries, record bytes, base */
+  readonly #usualSize: number;
+  readonly #segments: readonly Segment[];
   readonly #heads: Int32Array;
-  readonly #clocks = new Int32Array(4);
-  readonly #missesOf = new Float64Array(4);
-  #ticks = 0;
-  #followerTicks = 0;
-  #winner = 1;
-  #untilTick = 1;
+  readonly #clocks = new Clocks();
+  #accessesToTick = 1;
   #dice = 0;
+
+  // The set of the key in question, from `#select` on.
+  #bytes: Buffer;
+  #words: Uint32Array;
+  #setAt = 0;
+  #entriesAt = 0;
+  #headAt = 0;
+  #group = 0;
+  #tag = 0;
+  // The record that was read last.
+  #keyAt = 0;
+  #keySize = 0;
+  #valueSize = 0;
+
   #hits = 0;
   #misses = 0;
   #puts = 0;
@@ -111,24 +140,25 @@ export class RecordCache {
   #rejected = 0;
   #entries = 0;
   #bytesUsed = 0;
+  #prefetched = 0;
 
-  constructor({ bytes, recordSize = 128 }: RecordCacheOptions) {
-    assert(bytes >= setSizeMin, 'a cache holds at least one set');
-    const wanted = setEntriesTarget * (recordSizeOf(0, recordSize) + 5) + ghostsSize;
-    const bounded = Math.min(setSizeMax, Math.max(setSizeMin, wanted), bytes);
-    this.#setSize = bounded - (bounded % setSizeMultiple);
-    this.#setCount = Math.floor(bytes / (this.#setSize + 12));
-    this.#setsPerHash = this.#setCount / 2 ** 32;
-    this.#segmentBits = Math.floor(Math.log2(segmentSizeMax / this.#setSize));
-    this.#segmentMask = 2 ** this.#segmentBits - 1;
-    this.#segments = segmentsOf(this.#setCount, 2 ** this.#segmentBits, this.#setSize);
-    this.#heads = new Int32Array(this.#setCount * 3);
-    this.#unitBits = Math.max(0, Math.ceil(Math.log2(this.#setSize / (offsetMax + 1))));
-    const unit = 2 ** this.#unitBits;
-    this.#recordsEnd = this.#setSize - ghostsSize - ((this.#setSize - ghostsSize) % unit);
-    this.recordSizeMax = Math.floor(this.#recordsEnd / 2);
-    this.#typicalLog = logSteps(recordSize);
-    this.bytes = this.#setCount * (this.#setSize + 12);
+  constructor({ bytes, recordSize }: RecordCacheOptions) {
+    assert(bytes >= setSizeMin && recordSize >= 1, 'a cache holds at least one set');
+    const setSizeWanted = setEntriesTarget * (4 + recordSizeOf(1, recordSize)) + ghostsSize;
+    const setSize = Math.min(roundUp(Math.max(setSizeWanted, setSizeMin), setSizeMultiple), setSizeMax, roundDown(bytes, setSizeMultiple));
+    const setCount = Math.floor(bytes / (setSize + 4 * headWords)) || 1;
+    this.bytes = setCount * (setSize + 4 * headWords);
+    this.#setSize = setSize;
+    this.#setsPerHash = setCount / 2 ** 32;
+    this.#setsPerSegmentBits = Math.floor(Math.log2(segmentSizeMax / setSize));
+    this.#unitBits = Math.max(0, Math.ceil(Math.log2(setSize / (offsetMask + 1))));
+    this.#recordsEnd = roundDown(setSize - ghostsSize, 1 << this.#unitBits);
+    this.recordSizeMax = this.#recordsEnd >>> 1;
+    this.#usualSize = recordSize;
+    this.#segments = allocateSegments(setCount, 2 ** this.#setsPerSegmentBits, setSize);
+    this.#heads = new Int32Array(headWords * setCount);
+    this.#bytes = this.#segments[0]!.bytes;
+    this.#words = this.#segments[0]!.words;
   }
 
   get stats(): RecordCacheStats {
@@ -140,280 +170,394 @@ export class RecordCache {
       rejected: this.#rejected,
       entries: this.#entries,
       bytesUsed: this.#bytesUsed,
+      halfLife: this.#clocks.halfLife,
     };
   }
 
-  get winner(): number {
-    return this.#winner;
-  }
-
-  #sink = 0;
-  warm(hashes: Uint32Array, count: number): void {
-    let s = 0;
-    for (let i = 0; i < count; i++) {
-      const mixed = mixHash(hashes[i]!);
-      const set = Math.floor((mixed >>> 0) * this.#setsPerHash);
-      const { words } = this.#segments[set >>> this.#segmentBits]!;
-      const tag = mixed & 0x7ff;
-      s ^= words[(((set & this.#segmentMask) * this.#setSize) >>> 2) + ((tag * this.#heads[set * 3]!) >>> tagBits)]!;
+  /**
+   * Looks up the key in `keyBytes` from `keyStart` to `keyEnd`, whose `keyHash32` is `hash`. On a hit `match` holds the place of
+   * its value. A miss is an access too, so what is read from disk then should be `put`.
+   */
+  find(hash: number, keyBytes: Uint8Array, keyStart: number, keyEnd: number, match: CacheMatch): boolean {
+    if (--this.#accessesToTick <= 0) this.#tick();
+    this.#select(hash);
+    const entry = this.#findEntry(keyBytes, keyStart, keyEnd);
+    if (entry < 0) {
+      this.#misses++;
+      this.#clocks.misses[this.#group]!++;
+      return false;
     }
-    this.#sink ^= s;
+    this.#hits++;
+    match.bytes = this.#bytes;
+    match.valueStart = this.#keyAt + this.#keySize;
+    match.valueEnd = match.valueStart + this.#valueSize;
+    const word = this.#words[entry]!;
+    const score = this.#raise(scoreOf(word), this.#keySize + this.#valueSize);
+    // Most accesses to a hot record change nothing: its line of memory stays clean.
+    if (score !== scoreOf(word)) this.#words[entry] = (word & ~scoreMask) | (score << scoreShift);
+    return true;
   }
 
   /**
-   * Looks up the key in `keyBytes` from `keyStart` to `keyEnd`, whose `keyHash32` is `hash`. On a hit `match` holds the value's
-   * place. Counts as an access.
+   * Has the processor fetch what `find` will read first for each of these hashes, side by side instead of one after the other:
+   * worth a third of the time of a batch when the cache is far larger than the processor's. Changes nothing.
    */
-  find(hash: number, keyBytes: Uint8Array, keyStart: number, keyEnd: number, match: CacheMatch): boolean {
-    if (--this.#untilTick <= 0) this.#tick();
-    const mixed = mixHash(hash);
-    const set = Math.floor((mixed >>> 0) * this.#setsPerHash);
-    const { bytes, words } = this.#segments[set >>> this.#segmentBits]!;
-    const setAt = (set & this.#segmentMask) * this.#setSize;
-    const entriesAt = setAt >>> 2;
-    const count = this.#heads[set * 3]!;
-    const tag = mixed & 0x7ff;
-    const entriesEnd = entriesAt + count;
-    for (let i = firstOfTag(words, entriesAt, count, tag); i < entriesEnd; i++) {
-      const word = words[i]!;
-      if (word >>> tagShift !== tag) break;
-      const recordAt = setAt + ((word & offsetMax) << this.#unitBits);
-      const keySize = readVarint(bytes, recordAt, bytes.length);
-      if (keySize !== keyEnd - keyStart) continue;
-      const valueSizeAt = recordAt + varintSize(keySize);
-      const valueSize = readVarint(bytes, valueSizeAt, bytes.length);
-      const keyAt = valueSizeAt + varintSize(valueSize);
-      let j = 0;
-      while (j < keySize && bytes[keyAt + j] === keyBytes[keyStart + j]) j++;
-      if (j < keySize) continue;
-      match.bytes = bytes;
-      match.valueStart = keyAt + keySize;
-      match.valueEnd = keyAt + keySize + valueSize;
-      this.#hits++;
-      const now = this.#nowOf(words, set, setAt);
-      const score = (word >>> scoreShift) & scoreMax;
-      const next = this.#raise(score, now, keySize + valueSize);
-      if (next !== score) words[i] = (word & ~(scoreMax << scoreShift)) | (next << scoreShift);
-      return true;
+  prefetch(hashes: Uint32Array, count: number): void {
+    let sum = 0;
+    for (let i = 0; i < count; i++) {
+      this.#select(hashes[i]!);
+      sum ^= this.#words[this.#guessOfTag()]!;
     }
-    this.#misses++;
-    const group = set & (contestantEvery - 1);
-    if (group < followers) this.#missesOf[group]!++;
-    return false;
+    // Kept, or the compiler would see that nobody needs the words.
+    this.#prefetched ^= sum;
   }
 
-  #raise(score: number, now: number, size: number): number {
-    const access = Math.max(0, now + this.#typicalLog - logSteps(size));
-    this.#dice = (this.#dice + 0x9e3779b9) | 0;
-    return Math.min(scoreMax, access + ((raised[score - access + 128]! + (this.#dice >>> 24)) >>> 8));
-  }
-
-  /** The present on the scale of a set, after moving the scale if need be. */
-  #nowOf(words: Uint32Array, set: number, setAt: number): number {
-    const group = set & (contestantEvery - 1);
-    const clock = this.#clocks[group < followers ? group : followers]!;
-    const now = clock - this.#heads[set * 3 + 2]!;
-    if (now <= nowMax && now >= nowMin) return now;
-    this.#rebase(words, set, setAt, now - nowMin);
-    this.#heads[set * 3 + 2] = clock - nowMin;
-    return nowMin;
-  }
-
-  #rebase(words: Uint32Array, set: number, setAt: number, down: number): void {
-    const entriesAt = setAt >>> 2;
-    lower(words, entriesAt, entriesAt + this.#heads[set * 3]!, down);
-    const ghostsAt = (setAt + this.#setSize - ghostsSize) >>> 2;
-    lower(words, ghostsAt, ghostsAt + ghostCount, down);
-  }
-
+  /**
+   * Offers a record that was missed: `source` holds the key from `keyStart` to `valueStart`, the value from there to `end`. Copies it, or
+   * declines. A key that is resident gets the new value.
+   */
   put(hash: number, source: Buffer, keyStart: number, valueStart: number, end: number): void {
     this.#puts++;
-    const keySize = valueStart - keyStart;
-    const valueSize = end - valueStart;
-    const unit = 1 << this.#unitBits;
-    const size = (recordSizeOf(keySize, valueSize) + unit - 1) & -unit;
-    if (size > this.recordSizeMax) {
+    this.#select(hash);
+    const size = this.#sizeInSet(valueStart - keyStart, end - valueStart);
+    if (this.#replace(source, keyStart, valueStart, end)) return;
+    const ghost = this.#findGhost();
+    const score = this.#raise(ghost < 0 ? 0 : scoreOf(this.#words[ghost]!), end - keyStart);
+    const offset = size > this.recordSizeMax ? -1 : this.#makeRoom(size, score);
+    if (offset < 0) {
       this.#rejected++;
+      this.#remember(ghost, this.#wordOf(score, 0));
       return;
     }
-    const mixed = mixHash(hash);
-    const set = Math.floor((mixed >>> 0) * this.#setsPerHash);
-    const { bytes, words } = this.#segments[set >>> this.#segmentBits]!;
-    const setAt = (set & this.#segmentMask) * this.#setSize;
-    const heads = this.#heads;
-    const headAt = set * 3;
-    const entriesAt = setAt >>> 2;
-    const tag = mixed & 0x7ff;
-    const now = this.#nowOf(words, set, setAt);
+    if (ghost >= 0) this.#words[ghost] = 0;
+    this.#insert(offset, size, score, source, keyStart, valueStart, end);
+  }
 
-    // resident already?
-    const entriesEnd = entriesAt + heads[headAt]!;
-    for (let i = firstOfTag(words, entriesAt, heads[headAt]!, tag); i < entriesEnd; i++) {
-      if (words[i]! >>> tagShift !== tag) break;
-      const recordAt = setAt + ((words[i]! & offsetMax) << this.#unitBits);
-      const k = readVarint(bytes, recordAt, bytes.length);
-      if (k !== keySize) continue;
-      const v = readVarint(bytes, recordAt + varintSize(k), bytes.length);
-      const keyAt = recordAt + varintSize(k) + varintSize(v);
-      let j = 0;
-      while (j < k && bytes[keyAt + j] === source[keyStart + j]) j++;
-      if (j < k) continue;
-      if (v === valueSize) {
-        source.copy(bytes, keyAt + k, valueStart, end);
-        return;
+  /**
+   * Takes a record before anybody asks for it, as `put` does, if there is room without an eviction; answers whether there
+   * was. `heat` is what `residentKeys` said of it at some other time.
+   */
+  preload(hash: number, source: Buffer, keyStart: number, valueStart: number, end: number, heat = preloadHeat): boolean {
+    this.#select(hash);
+    const size = this.#sizeInSet(valueStart - keyStart, end - valueStart);
+    if (this.#replace(source, keyStart, valueStart, end)) return true;
+    if (size > this.recordSizeMax || this.#free() < size) return false;
+    const score = clamp(this.#now() + Math.round(heat * stepsPerOctave), 0, scoreMax);
+    this.#insert(this.#recordsEnd - this.#heads[this.#headAt + recordBytesAt]! - size, size, score, source, keyStart, valueStart, end);
+    return true;
+  }
+
+  /**
+   * All keys that are resident, hottest first by whole octaves; always the same object, to be read before the next step. Puts between two
+   * steps are fine: what they move may be left out, or come twice.
+   */
+  *residentKeys(): Generator<ResidentKey> {
+    const resident: ResidentKey = { bytes: this.#bytes, keyStart: 0, keyEnd: 0, heat: 0 };
+    const setCount = this.#heads.length / headWords;
+    for (let octave = Math.ceil(scoreMax / stepsPerOctave); octave >= -Math.ceil(nowMax / stepsPerOctave); octave--) {
+      for (let set = 0; set < setCount; set++) {
+        this.#selectSet(set);
+        const now = this.#now();
+        for (let entry = this.#entriesAt; entry < this.#entriesEnd(); entry++) {
+          const heat = (scoreOf(this.#words[entry]!) - now) / stepsPerOctave;
+          if (Math.floor(heat) !== octave) continue;
+          this.#readRecord(this.#words[entry]!);
+          resident.bytes = this.#bytes;
+          resident.keyStart = this.#keyAt;
+          resident.keyEnd = this.#keyAt + this.#keySize;
+          resident.heat = heat;
+          yield resident;
+          this.#selectSet(set);
+        }
       }
-      this.#remove(bytes, words, set, setAt, i);
-      break;
     }
-    const ghostsAt = (setAt + this.#setSize - ghostsSize) >>> 2;
-    let ghost = -1;
-    let score = 0;
-    for (let i = ghostsAt; i < ghostsAt + ghostCount; i++) {
-      if (words[i]! >>> tagShift === tag && words[i] !== 0) {
-        ghost = i;
-        score = (words[i]! >>> scoreShift) & scoreMax;
-        break;
-      }
+  }
+
+  #select(hash: number): void {
+    // The top bits of a hash choose the slice, and a shard holds some slices only: without a mix its keys would crowd in some sets.
+    const mixed = mixHash(hash);
+    this.#selectSet(Math.floor((mixed >>> 0) * this.#setsPerHash));
+    this.#tag = mixed & tagMask;
+  }
+
+  #selectSet(set: number): void {
+    const segment = this.#segments[set >>> this.#setsPerSegmentBits]!;
+    this.#bytes = segment.bytes;
+    this.#words = segment.words;
+    this.#setAt = (set & ((1 << this.#setsPerSegmentBits) - 1)) * this.#setSize;
+    this.#entriesAt = this.#setAt >>> 2;
+    this.#headAt = headWords * set;
+    this.#group = Math.min(set % contestEvery, followers);
+  }
+
+  #entriesEnd(): number {
+    return this.#entriesAt + this.#heads[this.#headAt]!;
+  }
+
+  /** Where an entry of the tag is to be expected, among as many random tags as there are. */
+  #guessOfTag(): number {
+    return this.#entriesAt + ((this.#tag * this.#heads[this.#headAt]!) >>> tagBits);
+  }
+
+  /** The key's entry, and its record as the one read last; or -1. */
+  #findEntry(keyBytes: Uint8Array, keyStart: number, keyEnd: number): number {
+    const words = this.#words;
+    const tag = this.#tag;
+    const end = this.#entriesEnd();
+    let entry = this.#guessOfTag();
+    while (entry > this.#entriesAt && tagOf(words[entry - 1]!) >= tag) entry--;
+    while (entry < end && tagOf(words[entry]!) < tag) entry++;
+    for (; entry < end && tagOf(words[entry]!) === tag; entry++) {
+      this.#readRecord(words[entry]!);
+      if (this.#keySize === keyEnd - keyStart && isSame(this.#bytes, this.#keyAt, keyBytes, keyStart, keyEnd)) return entry;
     }
-    score = this.#raise(score, now, keySize + valueSize);
-    for (;;) {
-      const free = this.#recordsEnd - heads[headAt + 1]! - 4 * heads[headAt]!;
-      if (free >= size + 4) break;
-      const victim = lowest(words, entriesAt, entriesAt + heads[headAt]!);
-      const word = words[victim]!;
-      if (((word >>> scoreShift) & scoreMax) > score) {
-        this.#rejected++;
-        const g = (score << scoreShift) | (tag << tagShift);
-        if (ghost >= 0) words[ghost] = g;
-        else remember(words, ghostsAt, g);
-        return;
-      }
-      if (ghost >= 0) {
-        words[ghost] = 0;
-        ghost = -1;
-      }
-      remember(words, ghostsAt, word & ~offsetMax);
+    return -1;
+  }
+
+  #readRecord(word: number): void {
+    const bytes = this.#bytes;
+    const at = this.#setAt + this.#offsetOf(word);
+    this.#keySize = readVarint(bytes, at, bytes.length);
+    const valueSizeAt = at + varintSize(this.#keySize);
+    this.#valueSize = readVarint(bytes, valueSizeAt, bytes.length);
+    this.#keyAt = valueSizeAt + varintSize(this.#valueSize);
+  }
+
+  #offsetOf(word: number): number {
+    return (word & offsetMask) << this.#unitBits;
+  }
+
+  /** Gives a resident key its value again, in place, and answers true; takes it out if its size is another. */
+  #replace(source: Buffer, keyStart: number, valueStart: number, end: number): boolean {
+    const entry = this.#findEntry(source, keyStart, valueStart);
+    if (entry < 0) return false;
+    if (this.#valueSize !== end - valueStart) {
+      const { word } = { word: this.#words[entry]! };
+      this.#closeGap(word & offsetMask, this.#removeEntry(entry));
+      return false;
+    }
+    source.copy(this.#bytes, this.#keyAt + this.#keySize, valueStart, end);
+    return true;
+  }
+
+  /**
+   * Where in the set a record of `size` bytes may be written, after evicting what it takes of the records that are not
+   * hotter than `score`; -1 if that is not enough.
+   */
+  #makeRoom(size: number, score: number): number {
+    while (this.#free() < size) {
+      const victim = coldestOf(this.#words, this.#entriesAt, this.#entriesEnd());
+      const word = this.#words[victim]!;
+      if (scoreOf(word) > score) return -1;
       this.#evictions++;
-      const recordAt = setAt + ((word & offsetMax) << this.#unitBits);
-      const k = readVarint(bytes, recordAt, bytes.length);
-      const v = readVarint(bytes, recordAt + varintSize(k), bytes.length);
-      const oldSize = (recordSizeOf(k, v) + unit - 1) & -unit;
-      if (oldSize === size) {
-        const n = (tag << tagShift) | (score << scoreShift) | (word & offsetMax);
-        let i = victim;
-        for (; i > entriesAt && words[i - 1]! >>> tagShift > tag; i--) words[i] = words[i - 1]!;
-        for (; i + 1 < entriesAt + heads[headAt]! && words[i + 1]! >>> tagShift < tag; i++) words[i] = words[i + 1]!;
-        words[i] = n;
-        this.#bytesUsed += end - keyStart - k - v;
-        const keyAt = writeRecordHead(bytes, recordAt, keySize, valueSize);
-        source.copy(bytes, keyAt, keyStart, end);
-        return;
-      }
-      this.#remove(bytes, words, set, setAt, victim);
+      const sizeFreed = this.#removeEntry(victim);
+      this.#remember(-1, word & ~offsetMask);
+      // Records of one size take each other's place: nothing moves.
+      if (sizeFreed === size) return this.#offsetOf(word);
+      this.#closeGap(word & offsetMask, sizeFreed);
     }
-    if (ghost >= 0) words[ghost] = 0;
-    heads[headAt + 1]! += size;
-    const offset = this.#recordsEnd - heads[headAt + 1]!;
-    let i = entriesAt + heads[headAt]!;
-    for (; i > entriesAt && words[i - 1]! >>> tagShift > tag; i--) words[i] = words[i - 1]!;
-    words[i] = (offset >>> this.#unitBits) | (score << scoreShift) | (tag << tagShift);
-    heads[headAt]!++;
-    const keyAt = writeRecordHead(bytes, setAt + offset, keySize, valueSize);
-    source.copy(bytes, keyAt, keyStart, end);
+    return this.#recordsEnd - this.#heads[this.#headAt + recordBytesAt]! - size;
+  }
+
+  /** Room for a record, beside that for its entry. */
+  #free(): number {
+    return this.#recordsEnd - this.#heads[this.#headAt + recordBytesAt]! - 4 * (this.#heads[this.#headAt]! + 1);
+  }
+
+  #insert(offset: number, size: number, score: number, source: Buffer, keyStart: number, valueStart: number, end: number): void {
+    const words = this.#words;
+    let entry = this.#entriesEnd();
+    for (; entry > this.#entriesAt && tagOf(words[entry - 1]!) > this.#tag; entry--) words[entry] = words[entry - 1]!;
+    words[entry] = this.#wordOf(score, offset >>> this.#unitBits);
+    const keyAt = writeRecordHead(this.#bytes, this.#setAt + offset, valueStart - keyStart, end - valueStart);
+    source.copy(this.#bytes, keyAt, keyStart, end);
+    this.#heads[this.#headAt]! += 1;
+    this.#heads[this.#headAt + recordBytesAt]! += size;
     this.#entries++;
     this.#bytesUsed += end - keyStart;
   }
 
-  #remove(bytes: Buffer, words: Uint32Array, set: number, setAt: number, i: number): void {
-    const headAt = set * 3;
-    const heads = this.#heads;
-    const entriesAt = setAt >>> 2;
-    const last = entriesAt + heads[headAt]! - 1;
-    const units = words[i]! & offsetMax;
-    const offset = units << this.#unitBits;
-    const k = readVarint(bytes, setAt + offset, bytes.length);
-    const v = readVarint(bytes, setAt + offset + varintSize(k), bytes.length);
-    const unit = 1 << this.#unitBits;
-    const size = (recordSizeOf(k, v) + unit - 1) & -unit;
-    const low = this.#recordsEnd - heads[headAt + 1]!;
-    bytes.copyWithin(setAt + low + size, setAt + low, setAt + offset);
-    const up = size >>> this.#unitBits;
-    for (let j = i; j < last; j++) words[j] = words[j + 1]!;
-    for (let j = entriesAt; j < last; j++) if ((words[j]! & offsetMax) < units) words[j]! += up;
-    heads[headAt]!--;
-    heads[headAt + 1]! -= size;
+  /** Takes an entry out and leaves a gap among the records, of the size that is answered. */
+  #removeEntry(entry: number): number {
+    const words = this.#words;
+    this.#readRecord(words[entry]!);
+    const size = this.#sizeInSet(this.#keySize, this.#valueSize);
+    const end = this.#entriesEnd() - 1;
+    for (let i = entry; i < end; i++) words[i] = words[i + 1]!;
+    this.#heads[this.#headAt]! -= 1;
+    this.#heads[this.#headAt + recordBytesAt]! -= size;
     this.#entries--;
-    this.#bytesUsed -= k + v;
+    this.#bytesUsed -= this.#keySize + this.#valueSize;
+    return size;
+  }
+
+  /** Moves the records below a gap up into it. */
+  #closeGap(gapUnits: number, size: number): void {
+    const gapAt = this.#setAt + (gapUnits << this.#unitBits);
+    const lowest = this.#setAt + this.#recordsEnd - this.#heads[this.#headAt + recordBytesAt]! - size;
+    this.#bytes.copyWithin(lowest + size, lowest, gapAt);
+    const sizeUnits = size >>> this.#unitBits;
+    const words = this.#words;
+    const end = this.#entriesEnd();
+    for (let i = this.#entriesAt; i < end; i++) if ((words[i]! & offsetMask) < gapUnits) words[i]! += sizeUnits;
+  }
+
+  #findGhost(): number {
+    const from = (this.#setAt + this.#setSize - ghostsSize) >>> 2;
+    for (let i = from; i < from + ghostCount; i++) if (tagOf(this.#words[i]!) === this.#tag && this.#words[i] !== 0) return i;
+    return -1;
+  }
+
+  /** Keeps an entry as a ghost: at `ghost` if it is one already, else in place of the coldest unless that is hotter. */
+  #remember(ghost: number, word: number): void {
+    const from = (this.#setAt + this.#setSize - ghostsSize) >>> 2;
+    const at = ghost < 0 ? coldestOf(this.#words, from, from + ghostCount) : ghost;
+    if (scoreOf(this.#words[at]!) <= scoreOf(word)) this.#words[at] = word;
+  }
+
+  #wordOf(score: number, offset: number): number {
+    return (this.#tag << tagShift) | (score << scoreShift) | offset;
+  }
+
+  /** The bytes that a record takes in a set. */
+  #sizeInSet(keySize: number, valueSize: number): number {
+    return roundUp(recordSizeOf(keySize, valueSize), 1 << this.#unitBits);
+  }
+
+  /**
+   * The score after one more access now: the logarithm of the sum of both. An access to a larger record counts less, in
+   * proportion, since what it occupies could hold several others. Steps are taken by chance, so that on average even the
+   * smallest part of one counts.
+   */
+  #raise(score: number, size: number): number {
+    const access = clamp(this.#now() + stepsBetween(size, this.#usualSize), 0, scoreMax);
+    this.#dice = (this.#dice + 0x9e3779b9) | 0;
+    return Math.min(scoreMax, access + ((sumSteps[score - access + scoreMax]! + (this.#dice >>> 24)) >>> 8));
+  }
+
+  /** The present on the scale of the set; moves the scale when it has left its bounds. */
+  #now(): number {
+    const clock = this.#clocks.steps[this.#group]!;
+    const now = clock - this.#heads[this.#headAt + zeroAt]!;
+    if (now >= nowMin && now <= nowMax) return now;
+    this.#heads[this.#headAt + zeroAt] = clock - nowMin;
+    lower(this.#words, this.#entriesAt, this.#entriesEnd(), now - nowMin);
+    const ghostsAt = (this.#setAt + this.#setSize - ghostsSize) >>> 2;
+    lower(this.#words, ghostsAt, ghostsAt + ghostCount, now - nowMin);
+    return nowMin;
   }
 
   #tick(): void {
-    this.#ticks++;
-    const clocks = this.#clocks;
-    for (let i = 0; i < followers; i++) clocks[i] = this.#ticks >> stepTicksBits[i]!;
-    this.#followerTicks += 16 >> stepTicksBits[this.#winner]!;
-    clocks[followers] = this.#followerTicks >> 4;
-    this.#duel();
-    this.#untilTick = Math.max(64, Math.round((this.#entries * halfLifeMin) / stepsPerOctave));
-  }
-
-  #duel(): void {
-    const misses = this.#missesOf;
-    let best = 0;
-    for (let i = 1; i < followers; i++) if (misses[i]! < misses[best]!) best = i;
-    if (misses[best]! + Number(process.env.SIG ?? 1) * Math.sqrt(misses[best]!) < misses[this.#winner]!) this.#winner = best;
-    for (let i = 0; i < followers; i++) misses[i]! *= Number(process.env.KEPT ?? missesKept);
+    // Before the cache has been turned over once, all contestants hold the same.
+    this.#clocks.tick(this.#evictions + this.#rejected > this.#entries);
+    this.#accessesToTick = Math.max(accessesPerTickMin, Math.round((this.#entries * halfLives[0]) / stepsPerOctave));
   }
 }
 
-function segmentsOf(setCount: number, setsPerSegment: number, setSize: number): Segment[] {
+/** The clock of each contestant and that of the followers, which goes as the winner's. */
+class Clocks {
+  readonly steps = new Int32Array(groupCount);
+  readonly misses = new Float64Array(groupCount);
+  #ticks = 0;
+  #followersTicks = 0;
+  #winner = 1;
+
+  get halfLife(): number {
+    return halfLives[this.#winner]!;
+  }
+
+  tick(isContest: boolean): void {
+    this.#ticks++;
+    this.#followersTicks += ticksPerStepMax / ticksPerStep[this.#winner]!;
+    for (let i = 0; i < followers; i++) this.steps[i] = Math.floor(this.#ticks / ticksPerStep[i]!);
+    this.steps[followers] = Math.floor(this.#followersTicks / ticksPerStepMax);
+    if (isContest) this.#judge();
+    else this.misses.fill(0);
+  }
+
+  #judge(): void {
+    const { misses } = this;
+    let best = 0;
+    for (let i = 1; i < followers; i++) if (misses[i]! < misses[best]!) best = i;
+    const doubt = missesMargin * misses[best]! + 2 * Math.sqrt(misses[best]!);
+    if (misses[best]! + doubt < misses[this.#winner]!) this.#winner = best;
+    for (let i = 0; i < groupCount; i++) misses[i]! *= missesKept;
+  }
+}
+
+/** 4 log2(1 + 2^(d/4)) in 1/256 steps, for d from -127 to 127: how far the sum of two numbers d steps apart is above the lower one. */
+const sumSteps = Uint16Array.from({ length: 2 * scoreMax + 1 }, (_, i) =>
+  Math.round(256 * stepsPerOctave * Math.log2(1 + 2 ** ((i - scoreMax) / stepsPerOctave))),
+);
+
+function allocateSegments(setCount: number, setsPerSegment: number, setSize: number): Segment[] {
   const segments: Segment[] = [];
-  for (let from = 0; from < setCount; from += setsPerSegment) {
-    const memory = new ArrayBuffer(Math.min(setsPerSegment, setCount - from) * setSize);
+  for (let set = 0; set < setCount; set += setsPerSegment) {
+    const memory = new ArrayBuffer(Math.min(setsPerSegment, setCount - set) * setSize);
     segments.push({ bytes: Buffer.from(memory), words: new Uint32Array(memory) });
   }
   return segments;
 }
 
-function firstOfTag(words: Uint32Array, entriesAt: number, count: number, tag: number): number {
-  let i = entriesAt + ((tag * count) >>> tagBits);
-  while (i > entriesAt && words[i - 1]! >>> tagShift >= tag) i--;
-  const end = entriesAt + count;
-  while (i < end && words[i]! >>> tagShift < tag) i++;
-  return i;
-}
-
+/** A bijection: its high bits choose the set, its low ones are the tag. */
 function mixHash(hash: number): number {
   const mixed = Math.imul(hash ^ (hash >>> 16), 0x21f0aaad);
   return mixed ^ (mixed >>> 15);
 }
 
-/** 4 log2(n), piecewise linear. */
-function logSteps(n: number): number {
-  const bits = 31 - Math.clz32(n | 4);
-  return (bits << 2) + (((n | 4) >>> (bits - 2)) & 3);
+function tagOf(word: number): number {
+  return word >>> tagShift;
 }
 
-function lowest(words: Uint32Array, from: number, to: number): number {
-  let low = from;
-  let lowScore = scoreMax + 1;
+function scoreOf(word: number): number {
+  return (word >>> scoreShift) & scoreMax;
+}
+
+function isSame(bytes: Uint8Array, at: number, keyBytes: Uint8Array, keyStart: number, keyEnd: number): boolean {
+  let i = keyStart;
+  while (i < keyEnd && bytes[at + i - keyStart] === keyBytes[i]) i++;
+  return i === keyEnd;
+}
+
+function coldestOf(words: Uint32Array, from: number, to: number): number {
+  let coldest = from;
+  let scoreLeast = scoreMax + 1;
   for (let i = from; i < to; i++) {
-    const score = (words[i]! >>> scoreShift) & scoreMax;
-    if (score < lowScore) {
-      low = i;
-      lowScore = score;
+    const score = scoreOf(words[i]!);
+    if (score < scoreLeast) {
+      coldest = i;
+      scoreLeast = score;
     }
   }
-  return low;
+  return coldest;
 }
 
-function remember(words: Uint32Array, ghostsAt: number, ghost: number): void {
-  const at = lowest(words, ghostsAt, ghostsAt + ghostCount);
-  if (((words[at]! >>> scoreShift) & scoreMax) <= ((ghost >>> scoreShift) & scoreMax)) words[at] = ghost;
-}
-
-function lower(words: Uint32Array, from: number, to: number, down: number): void {
+function lower(words: Uint32Array, from: number, to: number, steps: number): void {
   for (let i = from; i < to; i++) {
-    const score = (words[i]! >>> scoreShift) & scoreMax;
-    words[i] = (words[i]! & ~(scoreMax << scoreShift)) | (Math.min(scoreMax, Math.max(0, score - down)) << scoreShift);
+    const score = clamp(scoreOf(words[i]!) - steps, 0, scoreMax);
+    words[i] = (words[i]! & ~scoreMask) | (score << scoreShift);
   }
+}
+
+/** How many steps `b` is above `a`; straight between powers of two. */
+function stepsBetween(a: number, b: number): number {
+  return stepsOf(b) - stepsOf(a);
+}
+
+function stepsOf(size: number): number {
+  const n = size | 4;
+  const bits = 31 - Math.clz32(n);
+  return stepsPerOctave * bits + ((n >>> (bits - 2)) & 3);
+}
+
+function clamp(n: number, min: number, max: number): number {
+  return Math.max(min, Math.min(max, n));
+}
+
+function roundUp(n: number, multiple: number): number {
+  return Math.ceil(n / multiple) * multiple;
+}
+
+function roundDown(n: number, multiple: number): number {
+  return Math.floor(n / multiple) * multiple;
 }

@@ -18,6 +18,7 @@ import { type AnswerCounts, noAnswers } from './batch-answer.ts';
 import { type Decision, decide, type MemberView } from './decide.ts';
 import { DiskStore } from './disk-store.ts';
 import { HeldVersion } from './held-version.ts';
+import { hashesOfSlice, readHotKeys, saveHotKeys } from './hot-keys.ts';
 import { availableMemory, type MemoryPlan, planMemory } from './memory-plan.ts';
 import { preloadRecords } from './preload.ts';
 import { buildShardServer } from './server.ts';
@@ -34,6 +35,8 @@ export type ShardOptions = {
   readonly replicas: number;
   /** Bytes that slices, directories and cache may take; undefined: decided from the memory that there is. */
   readonly memory: number | undefined;
+  /** Where the shard writes what it wants to know at its next start; undefined: nowhere. */
+  readonly stateDir: string | undefined;
   readonly logLevel: string;
 };
 
@@ -58,6 +61,8 @@ export class Shard {
   #membersSinceMs = performance.now();
   #currentTrouble = '';
   #plan: MemoryPlan | undefined;
+  /** Ascending hashes; undefined: the cache is filled with whatever comes first. */
+  #hotKeys: Uint32Array | undefined;
   #memoryTrouble = '';
   #readyTold = false;
 
@@ -132,7 +137,20 @@ export class Shard {
     await this.#poller?.close();
     await this.#loader.close();
     await this.#server.close();
+    this.#saveHotKeys();
     for (const version of this.#versions) version.close();
+  }
+
+  /** A hint for the next start: without it that one is merely colder. */
+  #saveHotKeys(): void {
+    const { stateDir } = this.#options;
+    const cache = this.#versions[0]?.disk?.cache;
+    if (stateDir === undefined || !cache) return;
+    try {
+      this.log.info(`${saveHotKeys(stateDir, cache)} hot keys saved for the next start`);
+    } catch (error) {
+      this.log.warn(`hot keys are not saved: ${(error as Error).message}`);
+    }
   }
 
   get #state(): ShardState {
@@ -270,7 +288,11 @@ export class Shard {
       return false;
     }
     this.log.info(this.#plan.reason);
-    if (this.#plan.kind === 'disk') version.disk = this.#openDiskStore(version, this.#plan.cacheSize);
+    if (this.#plan.kind === 'disk') {
+      version.disk = this.#openDiskStore(version, this.#plan.cacheSize);
+      this.#hotKeys = this.#options.stateDir === undefined ? undefined : readHotKeys(this.#options.stateDir);
+      if (this.#hotKeys) this.log.info(`${this.#hotKeys.length} hot keys of the last run are loaded first`);
+    }
     return true;
   }
 
@@ -301,7 +323,8 @@ export class Shard {
       version.disk ??= this.#openDiskStore(version, limits.recordCacheMin);
       const { cache } = version.disk;
       const sizeMax = Math.max(0, limits.preloadShare * cache.bytes - cache.stats.bytesUsed);
-      const { slice, records } = await this.#loader.loadFromDisk(request, { sizeMax, hashes: undefined });
+      const hashes = this.#hotKeys && hashesOfSlice(this.#hotKeys, sliceIndex, version.sliceBits);
+      const { slice, records } = await this.#loader.loadFromDisk(request, { sizeMax, hashes });
       version.keepOnDisk(sliceIndex, slice);
       await preloadRecords(cache, records);
     } catch (error) {

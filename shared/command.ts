@@ -71,16 +71,18 @@ export function defineCommand<
   };
 }
 
-// yargs loses a lone `-` among positionals. It travels as this, which no real command line can hold.
-const hiddenDash = '\0-';
+// yargs loses a lone `-` among positionals, and all that stands behind `--`. They travel marked by this, which no command line can hold.
+const hiddenMark = '\0';
 
-/** The arguments as yargs gets them: a command of `defineCommand` sees each lone `-` again. */
+/** The arguments as yargs gets them: a command of `defineCommand` sees the hidden ones again. */
 export function hideDashes(args: readonly string[]): string[] {
-  return args.map((arg) => (arg === '-' ? hiddenDash : arg));
+  const end = args.indexOf('--');
+  const [before, behind] = end < 0 ? [args, []] : [args.slice(0, end), args.slice(end + 1)];
+  return [...before.map((arg) => (arg === '-' ? hiddenMark + arg : arg)), ...behind.map((arg) => hiddenMark + arg)];
 }
 
 function restoreDashes(args: Record<string, unknown>): Record<string, unknown> {
-  const restore = (value: unknown): unknown => (value === hiddenDash ? '-' : value);
+  const restore = (value: unknown): unknown => (typeof value === 'string' && value.startsWith(hiddenMark) ? value.slice(1) : value);
   return Object.fromEntries(
     Object.entries(args).map(([name, value]) => [name, Array.isArray(value) ? value.map(restore) : restore(value)]),
   );

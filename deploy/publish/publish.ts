@@ -34,6 +34,8 @@ export type PublishOptions = {
   readonly manifest: Manifest;
   /** False: the version is put in place, but `current` stays as it is. */
   readonly publish: boolean;
+  /** The only version that it may follow: when another one is published meanwhile, that stays. */
+  readonly replaces?: string | undefined;
   readonly onWarning?: ((message: string) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly disk?: Disk | undefined;
@@ -53,7 +55,9 @@ export async function publishVersion(options: PublishOptions): Promise<PublishRe
   try {
     const reused = await placeVersion({ disk, dataDir, versionDir, manifest, onWarning });
     signal?.throwIfAborted();
-    const current = options.publish ? await replaceCurrent({ disk, dataDir, id: manifest.id, lock, onWarning }) : undefined;
+    const current = options.publish
+      ? await replaceCurrent({ disk, dataDir, id: manifest.id, replaces: options.replaces, lock, onWarning })
+      : undefined;
     return { current, reused };
   } finally {
     await lock.close();
@@ -100,10 +104,21 @@ async function makeVersionsFolder(disk: Disk, dataDir: string): Promise<void> {
   if (made !== undefined) await disk.syncFolder(dirname(path));
 }
 
-type Replacement = { disk: Disk; dataDir: string; id: string; lock: PublishLock; onWarning: (message: string) => void };
+type Replacement = {
+  disk: Disk;
+  dataDir: string;
+  id: string;
+  replaces: string | undefined;
+  lock: PublishLock;
+  onWarning: (message: string) => void;
+};
 
-async function replaceCurrent({ disk, dataDir, id, lock, onWarning }: Replacement): Promise<Current> {
-  const current = nextCurrent(await readLast(dataDir, onWarning), id, Date.now());
+async function replaceCurrent({ disk, dataDir, id, replaces, lock, onWarning }: Replacement): Promise<Current> {
+  const last = await readLast(dataDir, onWarning);
+  if (replaces !== undefined && last && last.id !== replaces) {
+    throw new PavostoreError('version_refused', `${dataDir}: version ${last.id} was published meanwhile; ${id} was made of ${replaces}`);
+  }
+  const current = nextCurrent(last, id, Date.now());
   const path = currentPath(dataDir);
   const temporaryPath = join(dataDir, `.tmp-current-${current.sequence}`);
   try {

@@ -4,6 +4,7 @@ import { stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { Readable } from 'node:stream';
+import { wholeNumber } from '../../shared/command.ts';
 import { readCurrent, readManifest } from '../../shared/data-set.ts';
 import { PavostoreError } from '../../shared/errors.ts';
 import { isPowerOfTwo } from '../../shared/key-hash.ts';
@@ -67,10 +68,7 @@ export type SplitSettings = {
 
 /** Throws `usage` for what cannot be. */
 export function settingsOf(options: SplitOptions): SplitSettings {
-  const jobs = options.jobs ?? availableParallelism();
-  if (!Number.isInteger(jobs) || jobs < 1 || jobs > limits.jobsMax) {
-    throw new PavostoreError('usage', `--jobs ${jobs}: a whole number from 1 to ${limits.jobsMax} is needed`);
-  }
+  const jobs = jobsOf(options);
   const rejectsPath = resolve(options.rejectsPath ?? join(options.dataDir, 'rejects.txt'));
   if (options.files.some((path) => resolve(path) === rejectsPath)) {
     throw new PavostoreError('usage', `--rejects ${rejectsPath}: it is a file of the input`);
@@ -103,8 +101,10 @@ export async function isUpToDate(dataDir: string, files: readonly string[], opti
   try {
     const current = await readCurrent(dataDir);
     if (!current) return false;
-    const { source } = await readManifest(dataDir, current.id);
-    return sourceKey(source) === sourceKey(wanted);
+    const { source, identity } = await readManifest(dataDir, current.id);
+    // A count that is asked for is compared with the one there is: `reslice` may have changed it since the split.
+    const slices = options.sliceCount === undefined ? source.options.slices! : identity.sliceCount;
+    return sourceKey({ ...source, options: { ...source.options, slices } }) === sourceKey(wanted);
   } catch {
     // Unreadable is not up to date: the split that follows says what is wrong.
     return false;
@@ -122,11 +122,17 @@ function sourceKey({ files, options }: Source): string {
   return JSON.stringify([files.map(({ path, size, mtimeMs }) => [path, size, mtimeMs]), Object.entries(options).sort()]);
 }
 
+/** How many worker threads. Throws `usage`. */
+export function jobsOf({ jobs = availableParallelism() }: { readonly jobs?: number | undefined }): number {
+  return wholeNumber('--jobs', jobs, 1, limits.jobsMax);
+}
+
 function rulesOf({ duplicates = 'last', badLines = 'error', separator = ' ', keepCr = false }: SourceOptions): LineRules {
   return { duplicates, badLines, separator: parseSeparator(separator), keepCr };
 }
 
-function sliceCountOf({ sliceCount }: SourceOptions): number | undefined {
+/** The slice count asked for, if any. Throws `usage`. */
+export function sliceCountOf({ sliceCount }: Pick<SourceOptions, 'sliceCount'>): number | undefined {
   if (sliceCount === undefined || (isPowerOfTwo(sliceCount) && sliceCount <= limits.sliceCountMax)) return sliceCount;
   throw new PavostoreError('usage', `--slices ${sliceCount}: a power of two from 1 to ${limits.sliceCountMax} is needed`);
 }

@@ -9,15 +9,13 @@
 // published stays as it was, and the temporary folder goes.
 
 import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
-import { slicesPath } from '../../shared/data-set.ts';
-import { keyHashName } from '../../shared/key-hash.ts';
 import { limits } from '../../shared/limits.ts';
-import { type Identity, type Manifest, type Totals, versionIdOf } from '../../shared/manifest.ts';
-import { sliceFormat } from '../../shared/slice-layout.ts';
+import type { Totals } from '../../shared/manifest.ts';
 import { checkDiskSpace, rethrowWrite } from '../publish/disk.ts';
+import { makeManifest } from '../publish/new-manifest.ts';
 import { publishVersion } from '../publish/publish.ts';
-import { openTemporaryFolder, removeStaleFolders } from '../publish/temporary-folder.ts';
+import { removeStaleFolders } from '../publish/temporary-folder.ts';
+import { buildVersion } from '../publish/version-folder.ts';
 import { assertUnchanged, closeInputs, type Input, openInputs, sourceFilesOf } from './input.ts';
 import { writeRejects } from './rejects.ts';
 import { type SplitOptions, type SplitSettings, settingsOf, sourceOptionsOf } from './split-options.ts';
@@ -63,16 +61,11 @@ export async function splitFiles(options: SplitOptions): Promise<SplitReport> {
 }
 
 async function splitInputs(inputs: readonly Input[], options: SplitOptions, settings: SplitSettings): Promise<SplitReport> {
-  const folder = await openTemporaryFolder(options.dataDir);
-  try {
-    const versionDir = join(folder.path, 'version');
-    await mkdir(slicesPath(versionDir), { recursive: true }).catch(rethrowWrite(versionDir));
-    const sealed = await runPasses(inputs, folder.path, versionDir, options, settings);
+  return await buildVersion(options.dataDir, async ({ folder, versionDir }) => {
+    const sealed = await runPasses(inputs, folder, versionDir, options, settings);
     await assertUnchanged(inputs);
     return await publishSealed(inputs, versionDir, sealed, options, settings);
-  } finally {
-    await folder.close();
-  }
+  });
 }
 
 type Timed = Sealed & { readonly startedMs: number; readonly readMs: number; readonly sealMs: number };
@@ -108,7 +101,9 @@ async function publishSealed(
   options: SplitOptions,
   settings: SplitSettings,
 ): Promise<SplitReport> {
-  const manifest = manifestOf(sealed, inputs, options);
+  const { slices, totals } = sealed;
+  const source = { files: sourceFilesOf(inputs), options: sourceOptionsOf(options) };
+  const manifest = makeManifest({ slices, totals, source });
   options.onProgress?.({ phase: 'publish', doneBytes: 0, totalBytes: undefined });
   const { dataDir, onWarning, signal } = options;
   const { current, reused } = await publishVersion({ dataDir, versionDir, manifest, publish: settings.publish, onWarning, signal });
@@ -129,17 +124,6 @@ async function publishSealed(
       sync: (endedMs - sealMs) / 1_000,
       total: (endedMs - startedMs) / 1_000,
     },
-  };
-}
-
-function manifestOf({ slices, totals }: Sealed, inputs: readonly Input[], options: SplitOptions): Manifest {
-  const identity: Identity = { format: sliceFormat, hash: keyHashName, sliceCount: slices.length, slices };
-  return {
-    id: versionIdOf(identity),
-    identity,
-    totals,
-    source: { files: sourceFilesOf(inputs), options: sourceOptionsOf(options) },
-    createdAt: new Date().toISOString(),
   };
 }
 

@@ -53,6 +53,10 @@ function printResult(key: Buffer, result: MgetResult, isOneOfMany: boolean): voi
 
 function keyBytesOf(text: string, isBase64: boolean): Buffer {
   const bytes = Buffer.from(text, isBase64 ? 'base64' : 'utf8');
+  // Buffer skips what is not base64: what it read must say the same again.
+  if (isBase64 && bytes.toString('base64').replace(/=+$/, '') !== text.replace(/=+$/, '')) {
+    throw new PavostoreError('usage', `key ${JSON.stringify(text.slice(0, 80))}: not valid base64`);
+  }
   if (bytes.length < 1 || bytes.length > limits.keySizeMax) {
     throw new PavostoreError(
       'usage',

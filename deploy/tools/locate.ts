@@ -1,10 +1,11 @@
 // `pavostore locate KEY`: where a key belongs, by the same hash and the same placement that shards and routers use.
 
-import { createInterface } from 'node:readline';
+import { isUtf8 } from 'node:buffer';
+import { once } from 'node:events';
 import { commonOptions, defineCommand, wholeNumber } from '../../shared/command.ts';
 import { readCurrent, readManifest } from '../../shared/data-set.ts';
 import { PavostoreError } from '../../shared/errors.ts';
-import { bitsOf, isPowerOfTwo, keyHash32, sliceIndexOf } from '../../shared/key-hash.ts';
+import { bitsOf, isPowerOfTwo, keyHash32OfLatin1, sliceIndexOf } from '../../shared/key-hash.ts';
 import { limits } from '../../shared/limits.ts';
 import { MemberPoller } from '../../shared/member-poller.ts';
 import { parseMemberSource } from '../../shared/member-source.ts';
@@ -32,15 +33,15 @@ export const locateCommand = defineCommand({
     const sliceCount = await sliceCountOf(args.slices, args.data);
     const members = await membersOf(args.members);
     const placement = placeSlices({ members, sliceCount, replicas });
-    for await (const key of keysOf(args.keys.map(String))) {
-      process.stdout.write(
-        args.json ? `${JSON.stringify(locate(key, sliceCount, placement))}\n` : describe(locate(key, sliceCount, placement)),
-      );
+    for await (const keys of keysOf(args.keys.map(String))) {
+      const lines = keys.map((key) => (args.json ? toJson : toText)(locate(key, sliceCount, placement)));
+      if (!process.stdout.write(Buffer.concat(lines))) await once(process.stdout, 'drain');
     }
   },
 });
 
 type Location = {
+  /** One character a byte. */
   readonly key: string;
   readonly hash: string;
   readonly slice: number;
@@ -49,13 +50,22 @@ type Location = {
 };
 
 function locate(key: string, sliceCount: number, placement: Placement): Location {
-  const hash = keyHash32(Buffer.from(key));
+  const hash = keyHash32OfLatin1(key);
   const slice = sliceIndexOf(hash, bitsOf(sliceCount));
   return { key, hash: hash.toString(16).padStart(8, '0'), slice, sliceCount, holders: placement[slice]! };
 }
 
-function describe({ key, hash, slice, sliceCount, holders }: Location): string {
-  return `${key}\thash ${hash}\tslice ${slice} of ${sliceCount}\t${holders.join(' ')}\n`;
+/** A line for people, with the key's bytes as they came. */
+function toText({ key, hash, slice, sliceCount, holders }: Location): Buffer {
+  const rest = Buffer.from(`\thash ${hash}\tslice ${slice} of ${sliceCount}\t${holders.join(' ')}\n`);
+  return Buffer.concat([Buffer.from(key, 'latin1'), rest]);
+}
+
+/** A line for machines; a key that is not UTF-8 in base64, as `/mget` gives it. */
+function toJson({ key, ...rest }: Location): Buffer {
+  const bytes = Buffer.from(key, 'latin1');
+  const keyText = isUtf8(bytes) ? { key: bytes.toString() } : { key: bytes.toString('base64'), keyEncoding: 'base64' };
+  return Buffer.from(`${JSON.stringify({ ...keyText, ...rest })}\n`);
 }
 
 async function sliceCountOf(slices: number | undefined, dataDir: string): Promise<number> {
@@ -88,9 +98,26 @@ async function membersOf(list: string): Promise<PlacementMember[]> {
   }
 }
 
-async function* keysOf(keys: readonly string[]): AsyncGenerator<string> {
-  if (keys.length !== 1 || keys[0] !== '-') return yield* keys;
-  for await (const line of createInterface({ input: process.stdin, crlfDelay: Number.POSITIVE_INFINITY })) {
-    if (line !== '') yield line;
+/** The keys as latin1 strings, one character a byte, many at a time. From standard input lines are cut at newlines only, as the split does. */
+async function* keysOf(keys: readonly string[]): AsyncGenerator<readonly string[]> {
+  if (keys.length !== 1 || keys[0] !== '-') return yield keys.map((key) => Buffer.from(key).toString('latin1'));
+  let rest = '';
+  for await (const chunk of process.stdin) {
+    const lines = (rest + (chunk as Buffer).toString('latin1')).split('\n');
+    rest = lines.pop()!;
+    yield lines.flatMap(keyOfLine);
+    if (rest.length > limits.keySizeMax + 1) throw tooLong(rest);
   }
+  yield keyOfLine(rest);
+}
+
+/** None of an empty line. */
+function keyOfLine(line: string): string[] {
+  const key = line.endsWith('\r') ? line.slice(0, -1) : line;
+  if (key.length > limits.keySizeMax) throw tooLong(key);
+  return key === '' ? [] : [key];
+}
+
+function tooLong(key: string): PavostoreError {
+  return new PavostoreError('key_too_long', `key ${JSON.stringify(`${key.slice(0, 40)}…`)}: more than ${limits.keySizeMax} bytes`);
 }

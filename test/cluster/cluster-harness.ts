@@ -1,0 +1,184 @@
+// A local cluster under test: real processes over a folder of its own. Closing it checks that nothing is left: no key pending
+// in a router, no process, no temporary file, no death that the test did not cause.
+
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, vi } from 'vitest';
+import { LocalCluster } from '../../deploy/serve/local-cluster.ts';
+import { SupervisedProcess } from '../../deploy/serve/supervised-process.ts';
+import { bitsOf, keyHash32OfLatin1, sliceIndexOf } from '../../shared/key-hash.ts';
+import { joinAddress } from '../../shared/member-source.ts';
+import { placeSlices } from '../../shared/placement.ts';
+import { publishRecords, type Records } from '../data-sets.ts';
+import { ask, getRequest } from '../raw-http.ts';
+
+export type TestClusterOptions = {
+  /** Where the shards' ports begin: another range for each test file, since these run side by side. */
+  readonly shardPort: number;
+  readonly shards?: number;
+  readonly replicas?: number;
+  readonly routerArgs?: readonly string[];
+  /** What is published before the start; without it `prepare` fills the data folder. */
+  readonly records?: Records;
+  readonly sliceCount?: number;
+  readonly prepare?: (dataDir: string) => void | Promise<void>;
+};
+
+export type RouterStatus = {
+  readonly state: string;
+  readonly degraded: boolean;
+  readonly version: { readonly id: string; readonly sliceCount: number } | null;
+  readonly slicesAbsent: Readonly<Record<string, readonly (readonly [number, number])[]>>;
+  readonly members: readonly {
+    readonly name: string;
+    readonly alive: boolean;
+    readonly state: string;
+    readonly slicesKept: number;
+    readonly keysWaiting: number;
+    readonly batchesInFlight: number;
+  }[];
+  readonly keys: { readonly pending: number; readonly retries: number; readonly overloaded: number; readonly expired: number };
+};
+
+export class TestCluster {
+  readonly cluster: LocalCluster;
+  readonly folder = mkdtempSync(join(tmpdir(), 'pavostore-test-'));
+  readonly dataDir = join(this.folder, 'data');
+  /** What the supervisor said: the deaths of children. */
+  readonly events: string[] = [];
+  readonly sliceCount: number;
+  readonly #options: TestClusterOptions;
+  readonly #routers: { readonly child: SupervisedProcess; readonly address: string }[] = [];
+  #holders: readonly (readonly number[])[] | undefined;
+  #closed = false;
+
+  private constructor(options: TestClusterOptions) {
+    this.#options = options;
+    this.sliceCount = options.sliceCount ?? 16;
+    this.cluster = new LocalCluster({
+      dataDir: this.dataDir,
+      host: '127.0.0.1',
+      port: 0,
+      shardPort: options.shardPort,
+      shards: options.shards ?? 3,
+      replicas: options.replicas ?? 1,
+      logLevel: 'silent',
+      routerArgs: options.routerArgs ?? [],
+      onEvent: (message) => this.events.push(message),
+    });
+  }
+
+  /** Resolves when every slice has a holder. */
+  static async start(options: TestClusterOptions): Promise<TestCluster> {
+    const test = new TestCluster(options);
+    try {
+      await options.prepare?.(test.dataDir);
+      if (options.records) publishRecords(test.dataDir, options.records, { sliceCount: test.sliceCount });
+      await test.cluster.start();
+      return test;
+    } catch (error) {
+      rmSync(test.folder, { recursive: true, force: true });
+      throw error;
+    }
+  }
+
+  /** Of the router. */
+  get address(): string {
+    return this.cluster.routerAddress;
+  }
+
+  /** The shards that should hold a key, by their numbers in `cluster.shards`; preferred ones first. */
+  holdersOf(key: string): readonly number[] {
+    this.#holders ??= placeSlices({
+      members: this.cluster.shardAddresses.map((name) => ({ name })),
+      sliceCount: this.sliceCount,
+      replicas: this.#options.replicas ?? 1,
+    }).map((names) => names.map((name) => this.cluster.shardAddresses.indexOf(name)));
+    return this.#holders[sliceIndexOf(keyHash32OfLatin1(key), bitsOf(this.sliceCount))]!;
+  }
+
+  /** Another router over the same shards. */
+  async startRouter(args: readonly string[]): Promise<string> {
+    const members = this.cluster.shardAddresses.join(',');
+    const child = new SupervisedProcess({
+      title: 'another router',
+      args: ['router', '--port', '0', '--members', members, '--log-level', 'silent', ...args],
+      onDeath: (message) => this.events.push(message),
+    });
+    const address = joinAddress('127.0.0.1', await child.start());
+    this.#routers.push({ child, address });
+    await vi.waitFor(async () => expect((await statusOf(address)).degraded).toBe(false), waiting);
+    return address;
+  }
+
+  async status(): Promise<RouterStatus> {
+    return await statusOf(this.address);
+  }
+
+  /** Waits until every slice has a holder. */
+  async untilWhole(): Promise<void> {
+    await vi.waitFor(async () => {
+      const status = await this.status();
+      expect({ hasVersion: status.version !== null, absent: status.slicesAbsent }).toEqual({ hasVersion: true, absent: {} });
+      expect(status.members.filter(({ alive }) => alive)).toHaveLength(this.cluster.shards.length);
+    }, waiting);
+  }
+
+  /** Stops everything and checks that nothing is left. `deaths`: how many children the test has killed. */
+  async close({ deaths = 0 }: { deaths?: number } = {}): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    const routers = [this.address, ...this.#routers.map(({ address }) => address)];
+    try {
+      for (const address of routers) await expectNothingPending(address);
+    } finally {
+      await Promise.all(this.#routers.map(({ child }) => child.stop()));
+      await this.cluster.stop();
+      const files = filesBelow(this.dataDir);
+      rmSync(this.folder, { recursive: true, force: true });
+      expect(this.events, 'deaths of children').toHaveLength(deaths);
+      expect(processesWith(this.folder, `--members ${this.cluster.shardAddresses.join(',')}`), 'stray processes').toEqual([]);
+      expect(files.filter((path) => !isOfDataSet(path)), 'stray files').toEqual([]);
+    }
+  }
+}
+
+/** For `vi.waitFor`: longer than anything takes that is not broken. */
+export const waiting = { timeout: 45_000, interval: 25 } as const;
+
+export async function statusOf(address: string): Promise<RouterStatus> {
+  const { body } = await ask(address, getRequest('/status'));
+  return JSON.parse(body.toString()) as RouterStatus;
+}
+
+async function expectNothingPending(address: string): Promise<void> {
+  await vi.waitFor(async () => {
+    const { keys, members } = await statusOf(address);
+    expect(keys.pending).toBe(0);
+    expect(members.map(({ keysWaiting, batchesInFlight }) => keysWaiting + batchesInFlight)).toEqual(members.map(() => 0));
+  }, waiting);
+}
+
+/** The command lines of all running processes that contain one of the texts. */
+function processesWith(...texts: readonly string[]): string[] {
+  const commandLines = readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map((pid) => {
+      try {
+        return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
+      } catch {
+        return '';
+      }
+    });
+  return commandLines.filter((commandLine) => texts.some((text) => commandLine.includes(text)));
+}
+
+function filesBelow(dir: string): string[] {
+  const entries = readdirSync(dir, { recursive: true, withFileTypes: true });
+  return entries.filter((entry) => !entry.isDirectory()).map((entry) => join(entry.parentPath, entry.name).slice(dir.length + 1));
+}
+
+function isOfDataSet(path: string): boolean {
+  return path === 'current' || /^versions\/[0-9a-f]{32}\/(manifest\.json|slices\/\d{4}\.slice)$/.test(path);
+}

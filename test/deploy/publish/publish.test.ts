@@ -1,0 +1,238 @@
+import { cp, mkdir, readdir, readFile, rename, stat, truncate, utimes, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { type Disk, realDisk } from '../../../deploy/publish/disk.ts';
+import { nextCurrent, type PublishOptions, publishVersion } from '../../../deploy/publish/publish.ts';
+import { openPublishLock } from '../../../deploy/publish/publish-lock.ts';
+import { openTemporaryFolder, removeStaleFolders, type TemporaryFolder } from '../../../deploy/publish/temporary-folder.ts';
+import { verifyDataSet } from '../../../deploy/verify/verify.ts';
+import { currentPath, readCurrent, slicePath, slicesPath, versionPath } from '../../../shared/data-set.ts';
+import { limits } from '../../../shared/limits.ts';
+import type { Manifest } from '../../../shared/manifest.ts';
+import { encodeRecords, publishRecords, type Records } from '../../data-sets.ts';
+import { findDebris, makeFolder } from '../data-folder.ts';
+import { CrashDisk, crashKinds } from './crash-disk.ts';
+
+const oldRecords = new Map([['old', Buffer.from('1')]]);
+const newRecords = new Map([
+  ['new', Buffer.from('2')],
+  ['newer', Buffer.from('3')],
+]);
+
+type Prepared = { readonly dataDir: string; readonly folder: TemporaryFolder; readonly versionDir: string; readonly manifest: Manifest };
+
+/** A data folder with the slices of `records` in a temporary folder, as the split leaves them for publishing. */
+async function prepare(dataDir: string, records: Records): Promise<Prepared> {
+  const folder = await openTemporaryFolder(dataDir);
+  const versionDir = join(folder.path, 'version');
+  await mkdir(slicesPath(versionDir), { recursive: true });
+  const { manifest, files } = encodeRecords(records, 2);
+  for (const [sliceIndex, file] of files.entries()) await writeFile(slicePath(versionDir, sliceIndex), file);
+  return { dataDir, folder, versionDir, manifest };
+}
+
+/** Publishes and closes the temporary folder. */
+async function publish({ folder, ...prepared }: Prepared, options: Partial<PublishOptions> = {}): ReturnType<typeof publishVersion> {
+  try {
+    return await publishVersion({ ...prepared, publish: true, ...options });
+  } finally {
+    await folder.close();
+  }
+}
+
+async function makeDataDir(): Promise<string> {
+  return join(await makeFolder(), 'data');
+}
+
+async function age(path: string): Promise<void> {
+  const longAgo = (Date.now() - 2 * limits.heartbeatStaleMs) / 1_000;
+  await utimes(path, longAgo, longAgo);
+}
+
+describe('a crash at any point of publishing', () => {
+  test.for([true, false])('leaves the old version or the new one whole (an old one published: %s)', async (hasOld) => {
+    const dataDir = await makeDataDir();
+    if (hasOld) publishRecords(dataDir, oldRecords, { sliceCount: 2 });
+    const prepared = await prepare(dataDir, newRecords);
+    const crashed: { act: string; folder: string }[] = [];
+    const disk: CrashDisk = new CrashDisk(dataDir, prepared.folder.path, (act) => {
+      for (const kind of crashKinds) {
+        const folder = join(dataDir, '..', `crash-${crashed.length}`);
+        disk.crash(kind, folder);
+        crashed.push({ act: `${kind}, after: ${act}`, folder });
+      }
+    });
+    await publish(prepared, { disk });
+    const outcomes = new Set<string | undefined>();
+    for (const { act, folder } of crashed) {
+      const current = await readCurrent(folder);
+      outcomes.add(current?.id);
+      if (!hasOld && !current) continue;
+      expect(await verifyDataSet(folder, undefined, { jobs: 1 }), act).toMatchObject({ problems: [] });
+    }
+    const oldId = hasOld ? encodeRecords(oldRecords, 2).manifest.id : undefined;
+    expect(outcomes).toEqual(new Set([oldId, prepared.manifest.id]));
+  });
+
+  test('whose syncs fail publishes nothing', async () => {
+    const dataDir = await makeDataDir();
+    const old = publishRecords(dataDir, oldRecords, { sliceCount: 2 });
+    for (const method of ['syncFile', 'syncFolder'] as const) {
+      for (let failing = 0; failing < 2; failing++) {
+        let calls = 0;
+        const disk: Disk = {
+          ...realDisk,
+          [method]: async (path: string) => {
+            if (calls++ === failing) throw new Error('input/output error');
+            await realDisk[method](path);
+          },
+        };
+        await expect(publish(await prepare(dataDir, newRecords), { disk })).rejects.toThrow('input/output error');
+        expect((await readCurrent(dataDir))?.id).toBe(old.id);
+      }
+    }
+    await publish(await prepare(dataDir, newRecords));
+    expect((await verifyDataSet(dataDir, undefined)).problems).toEqual([]);
+  });
+});
+
+describe('publishing', () => {
+  test('remembers the version before, and a sequence always grows', async () => {
+    const dataDir = await makeDataDir();
+    const first = await publish(await prepare(dataDir, oldRecords));
+    expect(first.current).toMatchObject({ previousId: undefined });
+    const second = await publish(await prepare(dataDir, newRecords));
+    expect(second.current).toMatchObject({ previousId: first.current!.id });
+    const again = await publish(await prepare(dataDir, newRecords));
+    expect(again).toMatchObject({ reused: true, current: { id: second.current!.id, previousId: first.current!.id } });
+    expect(again.current!.sequence).toBeGreaterThan(second.current!.sequence);
+    expect(second.current!.sequence).toBeGreaterThan(first.current!.sequence);
+    expect(await readCurrent(dataDir)).toEqual(again.current);
+    expect(await findDebris(dataDir)).toEqual([]);
+  });
+
+  test('counts on from a sequence of the future', () => {
+    expect(nextCurrent({ sequence: 9_000, id: 'a', previousId: undefined }, 'b', 5)).toEqual({ sequence: 9_001, id: 'b', previousId: 'a' });
+    expect(nextCurrent({ sequence: 3, id: 'a', previousId: undefined }, 'b', 5)).toEqual({ sequence: 5, id: 'b', previousId: 'a' });
+    expect(nextCurrent(undefined, 'b', 5)).toEqual({ sequence: 5, id: 'b', previousId: undefined });
+  });
+
+  test('goes on with a warning where current cannot be read', async () => {
+    const dataDir = await makeDataDir();
+    await publish(await prepare(dataDir, oldRecords));
+    await writeFile(currentPath(dataDir), 'nonsense');
+    const warnings: string[] = [];
+    const { current } = await publish(await prepare(dataDir, newRecords), { onWarning: (message) => warnings.push(message) });
+    expect(current).toMatchObject({ previousId: undefined });
+    expect(warnings).toEqual([expect.stringContaining('not one line')]);
+    expect((await verifyDataSet(dataDir, undefined)).problems).toEqual([]);
+  });
+
+  test('replaces a version that is there already, but damaged', async () => {
+    const dataDir = await makeDataDir();
+    const { current } = await publish(await prepare(dataDir, newRecords));
+    await truncate(slicePath(versionPath(dataDir, current!.id), 1), 50);
+    const warnings: string[] = [];
+    const again = await publish(await prepare(dataDir, newRecords), { onWarning: (message) => warnings.push(message) });
+    expect(again.reused).toBe(false);
+    expect(warnings).toEqual([expect.stringMatching(/was there, but damaged \(.*0001\.slice: 50 bytes.*replaced/)]);
+    expect((await verifyDataSet(dataDir, undefined)).problems).toEqual([]);
+    expect(await findDebris(dataDir)).toEqual([]);
+  });
+
+  test('refuses an empty version', async () => {
+    const dataDir = await makeDataDir();
+    await expect(publish(await prepare(dataDir, new Map()))).rejects.toMatchObject({ code: 'version_refused' });
+    expect(await readdir(dataDir)).toEqual([]);
+  });
+
+  test('can leave current as it is', async () => {
+    const dataDir = await makeDataDir();
+    const { current } = await publish(await prepare(dataDir, oldRecords));
+    const prepared = await prepare(dataDir, newRecords);
+    expect(await publish(prepared, { publish: false })).toEqual({ current: undefined, reused: false });
+    expect(await readCurrent(dataDir)).toEqual(current);
+    expect((await verifyDataSet(dataDir, prepared.manifest.id)).problems).toEqual([]);
+  });
+});
+
+describe('the lock of publishers', () => {
+  test('is waited for, in vain for a bounded time, and free again once closed', async () => {
+    const dataDir = await makeFolder();
+    const lock = await openPublishLock(dataDir);
+    await expect(openPublishLock(dataDir, { waitMs: 100 })).rejects.toMatchObject({ code: 'publish_locked' });
+    const waiting = openPublishLock(dataDir);
+    await lock.close();
+    await (await waiting).close();
+    expect(await readdir(dataDir)).toEqual([]);
+  });
+
+  test('is taken over when its owner is dead, by one of many', async () => {
+    const dataDir = await makeFolder();
+    const lockPath = join(dataDir, 'publish.lock');
+    await writeFile(lockPath, 'the token of a dead one');
+    await age(lockPath);
+    const outcomes = await Promise.allSettled(Array.from({ length: 8 }, () => openPublishLock(dataDir, { waitMs: 200 })));
+    const locks = outcomes.filter((outcome) => outcome.status === 'fulfilled').map(({ value }) => value);
+    expect(locks).toHaveLength(1);
+    await locks[0]!.assertHeld();
+    await locks[0]!.close();
+    expect(await readdir(dataDir)).toEqual([]);
+  });
+
+  test('that was taken over stops its owner before current is replaced, and the new owner keeps it', async () => {
+    const dataDir = await makeDataDir();
+    const prepared = await prepare(dataDir, newRecords);
+    const lockPath = join(dataDir, 'publish.lock');
+    const disk: Disk = {
+      ...realDisk,
+      rename: async (from, to) => {
+        await realDisk.rename(from, to);
+        // Meanwhile another one found it stale.
+        if (to.includes('versions')) await writeFile(lockPath, 'the token of another');
+      },
+    };
+    await expect(publish(prepared, { disk })).rejects.toMatchObject({ code: 'publish_locked' });
+    expect(await readCurrent(dataDir)).toBeUndefined();
+    expect(await readFile(lockPath, 'utf8')).toBe('the token of another');
+    expect(await findDebris(dataDir)).toEqual(['publish.lock']);
+  });
+});
+
+describe('temporary folders', () => {
+  test('of the living stay, those of the dead go, and so does old trash', async () => {
+    const dataDir = await makeDataDir();
+    const living = await openTemporaryFolder(dataDir);
+    const dead = await openTemporaryFolder(dataDir);
+    await age(join(dead.path, 'heartbeat'));
+    const halfRemoved = join(dataDir, '.tmp-half');
+    await cp(dead.path, halfRemoved, { recursive: true });
+    await rename(join(halfRemoved, 'heartbeat'), join(halfRemoved, 'something'));
+    await age(halfRemoved);
+    for (const name of ['.trash-old', '.trash-new', 'mine']) await mkdir(join(dataDir, name));
+    await age(join(dataDir, '.trash-old'));
+    const leftover = join(dataDir, '.tmp-current-17');
+    await writeFile(leftover, '');
+    await age(leftover);
+    const removed = await removeStaleFolders(dataDir);
+    expect(removed.sort()).toEqual([leftover, dead.path, halfRemoved, join(dataDir, '.trash-old')].sort());
+    expect((await readdir(dataDir)).sort()).toEqual([living.path.slice(dataDir.length + 1), '.trash-new', 'mine'].sort());
+    await living.close();
+    await dead.close();
+    expect((await readdir(dataDir)).sort()).toEqual(['.trash-new', 'mine']);
+  });
+
+  test('of a data folder that is not there are none', async () => {
+    expect(await removeStaleFolders(join(await makeFolder(), 'nowhere'))).toEqual([]);
+  });
+
+  test('in a place that cannot be written are an error that says so', async () => {
+    const folder = await makeFolder();
+    await writeFile(join(folder, 'file'), '');
+    await expect(openTemporaryFolder(join(folder, 'file'))).rejects.toMatchObject({
+      code: 'data_unwritable',
+      message: expect.stringContaining(folder),
+    });
+    expect((await stat(join(folder, 'file'))).isFile()).toBe(true);
+  });
+});

@@ -1,0 +1,67 @@
+// An engine over fake shards, without a server before it: keys go in, outcomes come out.
+
+import type { ErrorCode } from '../../shared/errors.ts';
+import { MemberTable } from '../../shared/member-table.ts';
+import type { Answer } from '../../router/hot-answers.ts';
+import { KeyLookup } from '../../router/key-lookup.ts';
+import { LookupEngine } from '../../router/lookup-engine.ts';
+import { RoutedVersion } from '../../router/routed-version.ts';
+import type { FakeShard } from './fake-shard.ts';
+
+export type Outcome = { readonly found: Buffer } | 'missing' | ErrorCode;
+
+class TestLookup extends KeyLookup {
+  readonly outcome = Promise.withResolvers<Outcome>();
+
+  protected override onAnswer(answer: Answer): void {
+    this.outcome.resolve(answer === null ? 'missing' : { found: Buffer.from(answer as string, 'latin1') });
+  }
+
+  protected override onFailure(code: ErrorCode): void {
+    this.outcome.resolve(code);
+  }
+}
+
+export class TestEngine {
+  readonly engine: LookupEngine;
+  readonly version: RoutedVersion;
+  /** Counter: the addresses that refused or broke a connection. */
+  readonly refused: string[] = [];
+  readonly #table = new MemberTable();
+  readonly #shards: readonly FakeShard[];
+
+  constructor(shards: readonly FakeShard[], { deadlineMs = 10_000, cacheSize = 0 }: { deadlineMs?: number; cacheSize?: number } = {}) {
+    this.#shards = shards;
+    this.engine = new LookupEngine({ deadlineMs, cacheSize, onRefused: (address) => this.refused.push(address) });
+    this.version = this.versionOf(shards[0]!);
+    this.engine.hotAnswers.serve(this.version.id);
+    this.follow();
+  }
+
+  /** Another version over the same members. */
+  versionOf({ versionId, sequence, sliceCount }: FakeShard): RoutedVersion {
+    return new RoutedVersion({ id: versionId, sequence, sliceCount });
+  }
+
+  /** Takes in what the shards report now. */
+  follow(version: RoutedVersion = this.version): void {
+    for (const shard of this.#shards) this.#table.answered(shard.address, shard.report, 1);
+    version.follow(this.#table.members, ({ address }) => this.engine.laneTo(address));
+  }
+
+  /** The shards in the order in which this key's slice prefers them. */
+  preferenceOf(key: string): FakeShard[] {
+    const { sliceIndex } = new TestLookup(this.engine, this.version, key);
+    return this.version.holdersOf(sliceIndex).map((lane) => this.#shards.find(({ address }) => address === lane.address)!);
+  }
+
+  lookUp(key: string, version: RoutedVersion = this.version): Promise<Outcome> {
+    const lookup = new TestLookup(this.engine, version, key);
+    this.engine.submit(lookup);
+    return lookup.outcome.promise;
+  }
+
+  async close(): Promise<void> {
+    await this.engine.close();
+  }
+}
