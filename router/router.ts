@@ -137,7 +137,8 @@ export class Router {
       .join(', ');
     if (told === this.#degradedTold) return;
     this.#degradedTold = told;
-    if (told) this.log.warn(`degraded: slices without a holder: ${told}`);
+    const isStarting = this.#poller.table.members.some(({ report }) => !report || report.state === 'loading');
+    if (told) this.log[isStarting ? 'info' : 'warn'](`degraded: slices without a holder: ${told}`);
     else this.log.info('every slice has a holder');
   }
 

@@ -94,7 +94,11 @@ async function diedBeforeListening(child: ChildProcess, title: string): Promise<
   throw new PavostoreError('child_failed', `${title} did not start (${signal ?? `exit code ${code}`}): its own message is above`);
 }
 
+/** Keeps what Node made of the sources: the next start of a child takes half the time. Of no effect where it cannot be written. */
+const compileCache = fileURLToPath(new URL('../../node_modules/.cache/node-compile', import.meta.url));
+
 /** The environment without our own variables: the children's flags are all given, and must not be changed from outside. */
 function cleanEnvironment(): NodeJS.ProcessEnv {
-  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('PAVOSTORE_')));
+  const kept = Object.entries(process.env).filter(([name]) => !name.startsWith('PAVOSTORE_'));
+  return { NODE_COMPILE_CACHE: compileCache, ...Object.fromEntries(kept) };
 }
