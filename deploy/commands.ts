@@ -3,6 +3,9 @@
 import type { CommandModule } from 'yargs';
 import { routerCommand } from '../router/command.ts';
 import { shardCommand } from '../shard/command.ts';
+import { splitFinishCommand } from './batch-split/finish-command.ts';
+import { splitMapCommand } from './batch-split/map-command.ts';
+import { splitSealCommand } from './batch-split/seal-command.ts';
 import { generateCommand } from './generate/command.ts';
 import { inspectCommand } from './inspect/command.ts';
 import { resliceCommand } from './reslice/command.ts';
@@ -16,6 +19,9 @@ import { verifyCommand } from './verify/command.ts';
 export const commands: CommandModule<object, object>[] = [
   serveCommand,
   splitCommand,
+  splitMapCommand,
+  splitSealCommand,
+  splitFinishCommand,
   resliceCommand,
   shardCommand,
   routerCommand,

@@ -5,7 +5,7 @@
 //
 // A lane owns its sockets. It never retries: what failed goes back to the engine.
 
-import { type BatchStatus, encodeBatchRequest, isBatchReply, readBatchReply } from '../shared/batch-wire.ts';
+import { type BatchStatus, batchStatus, encodeBatchRequest, isBatchReply, readBatchReply } from '../shared/batch-wire.ts';
 import { type BatchFailure, BatchPool } from '../shared/http-client.ts';
 import { limits } from '../shared/limits.ts';
 import type { KeyLookup } from './key-lookup.ts';
@@ -28,6 +28,8 @@ export class MemberLane {
   #keysInFlight = 0;
   /** When settled keys were last taken out of a full queue. */
   #sweptTick = -1;
+  /** Set while the shard is left alone, because it had no room for any key. */
+  #pauseTimer: NodeJS.Timeout | undefined;
   /** Since the start: for `/status`. */
   readonly counts = { batches: 0, keys: 0, failures: 0 };
 
@@ -67,13 +69,14 @@ export class MemberLane {
 
   /** Sends what waits, as far as batches may be under way. */
   flush(): void {
-    while (this.#waiting.length > 0 && this.#batchesInFlight < limits.batchesInFlightMax) {
+    while (!this.#pauseTimer && this.#waiting.length > 0 && this.#batchesInFlight < limits.batchesInFlightMax) {
       const batch = this.#takeBatch();
       if (batch.length > 0) this.#send(batch, batch[0]!.version);
     }
   }
 
   async close(): Promise<void> {
+    clearTimeout(this.#pauseTimer);
     await this.#pool.close();
   }
 
@@ -102,7 +105,12 @@ export class MemberLane {
       onReply: (reply) => {
         this.#landed(batch);
         if (isBatchReply(reply, version.idBytes, batch.length)) {
-          readBatchReply(reply, (i, status, start, end) => this.#events.onAnswer(this, batch[i]!, status, reply, start, end));
+          let deferredCount = 0;
+          readBatchReply(reply, (i, status, start, end) => {
+            if (status === batchStatus.deferred) deferredCount++;
+            this.#events.onAnswer(this, batch[i]!, status, reply, start, end);
+          });
+          if (deferredCount === batch.length) this.#pause();
         } else {
           this.#fail(batch, 'wrong');
         }
@@ -114,6 +122,14 @@ export class MemberLane {
         this.flush();
       },
     });
+  }
+
+  /** To ask at once again would only keep both sides busy. */
+  #pause(): void {
+    this.#pauseTimer ??= setTimeout(() => {
+      this.#pauseTimer = undefined;
+      this.flush();
+    }, limits.deferralPauseMs);
   }
 
   #landed(batch: readonly KeyLookup[]): void {

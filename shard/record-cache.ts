@@ -34,6 +34,9 @@ const setSizeMultiple = 64;
 /** One ArrayBuffer each: offsets in it are positive 32-bit integers. */
 const segmentSizeMax = 1024 * MiB;
 
+/** A UUID's, as text. */
+const keySizeUsual = 36;
+
 const ghostCount = 32;
 const ghostsSize = 4 * ghostCount;
 
@@ -108,6 +111,7 @@ export class RecordCache {
   /** The largest record that is cached: its bytes in a slice. */
   readonly recordSizeMax: number;
   readonly #setSize: number;
+  readonly #setCount: number;
   readonly #setsPerHash: number;
   readonly #setsPerSegmentBits: number;
   readonly #unitBits: number;
@@ -144,11 +148,15 @@ export class RecordCache {
 
   constructor({ bytes, recordSize }: RecordCacheOptions) {
     assert(bytes >= setSizeMin && recordSize >= 1, 'a cache holds at least one set');
-    const setSizeWanted = setEntriesTarget * (4 + recordSizeOf(1, recordSize)) + ghostsSize;
-    const setSize = Math.min(roundUp(Math.max(setSizeWanted, setSizeMin), setSizeMultiple), setSizeMax, roundDown(bytes, setSizeMultiple));
-    const setCount = Math.floor(bytes / (setSize + 4 * headWords)) || 1;
-    this.bytes = setCount * (setSize + 4 * headWords);
+    // The key's length takes one byte, and so does that of a value of usual size.
+    const recordSizeInSet = 1 + varintSize(Math.max(0, recordSize - keySizeUsual)) + recordSize;
+    const setSizeWanted = Math.max(setSizeMin, setEntriesTarget * (4 + recordSizeInSet) + ghostsSize);
+    const headSize = 4 * headWords;
+    const setSize = Math.min(roundUp(setSizeWanted, setSizeMultiple), setSizeMax, roundDown(bytes - headSize, setSizeMultiple));
+    const setCount = Math.floor(bytes / (setSize + headSize));
+    this.bytes = setCount * (setSize + headSize);
     this.#setSize = setSize;
+    this.#setCount = setCount;
     this.#setsPerHash = setCount / 2 ** 32;
     this.#setsPerSegmentBits = Math.floor(Math.log2(segmentSizeMax / setSize));
     this.#unitBits = Math.max(0, Math.ceil(Math.log2(setSize / (offsetMask + 1))));
@@ -230,7 +238,8 @@ export class RecordCache {
       return;
     }
     if (ghost >= 0) this.#words[ghost] = 0;
-    this.#insert(offset, size, score, source, keyStart, valueStart, end);
+    this.#addEntry(offset, size, score);
+    this.#writeRecord(offset, source, keyStart, valueStart, end);
   }
 
   /**
@@ -243,7 +252,9 @@ export class RecordCache {
     if (this.#replace(source, keyStart, valueStart, end)) return true;
     if (size > this.recordSizeMax || this.#free() < size) return false;
     const score = clamp(this.#now() + Math.round(heat * stepsPerOctave), 0, scoreMax);
-    this.#insert(this.#recordsEnd - this.#heads[this.#headAt + recordBytesAt]! - size, size, score, source, keyStart, valueStart, end);
+    const offset = this.#recordsStart() - size;
+    this.#addEntry(offset, size, score);
+    this.#writeRecord(offset, source, keyStart, valueStart, end);
     return true;
   }
 
@@ -253,24 +264,35 @@ export class RecordCache {
    */
   *residentKeys(): Generator<ResidentKey> {
     const resident: ResidentKey = { bytes: this.#bytes, keyStart: 0, keyEnd: 0, heat: 0 };
-    const setCount = this.#heads.length / headWords;
-    for (let octave = Math.ceil(scoreMax / stepsPerOctave); octave >= -Math.ceil(nowMax / stepsPerOctave); octave--) {
-      for (let set = 0; set < setCount; set++) {
+    for (const octave of this.#octavesOfEntries()) {
+      for (let set = 0; set < this.#setCount; set++) {
         this.#selectSet(set);
-        const now = this.#now();
+        let now = this.#now();
         for (let entry = this.#entriesAt; entry < this.#entriesEnd(); entry++) {
-          const heat = (scoreOf(this.#words[entry]!) - now) / stepsPerOctave;
-          if (Math.floor(heat) !== octave) continue;
-          this.#readRecord(this.#words[entry]!);
+          const word = this.#words[entry]!;
+          if (octaveOf(word, now) !== octave) continue;
+          this.#readRecord(word);
           resident.bytes = this.#bytes;
           resident.keyStart = this.#keyAt;
           resident.keyEnd = this.#keyAt + this.#keySize;
-          resident.heat = heat;
+          resident.heat = (scoreOf(word) - now) / stepsPerOctave;
           yield resident;
           this.#selectSet(set);
+          now = this.#now();
         }
       }
     }
+  }
+
+  /** The octaves that there are any entries of, hottest first. */
+  #octavesOfEntries(): number[] {
+    const octaves = new Set<number>();
+    for (let set = 0; set < this.#setCount; set++) {
+      this.#selectSet(set);
+      const now = this.#now();
+      for (let entry = this.#entriesAt; entry < this.#entriesEnd(); entry++) octaves.add(octaveOf(this.#words[entry]!, now));
+    }
+    return [...octaves].sort((a, b) => b - a);
   }
 
   #select(hash: number): void {
@@ -332,8 +354,8 @@ export class RecordCache {
     const entry = this.#findEntry(source, keyStart, valueStart);
     if (entry < 0) return false;
     if (this.#valueSize !== end - valueStart) {
-      const { word } = { word: this.#words[entry]! };
-      this.#closeGap(word & offsetMask, this.#removeEntry(entry));
+      const offset = this.#offsetOf(this.#words[entry]!);
+      this.#closeGap(offset, this.#removeEntry(entry));
       return false;
     }
     source.copy(this.#bytes, this.#keyAt + this.#keySize, valueStart, end);
@@ -354,26 +376,33 @@ export class RecordCache {
       this.#remember(-1, word & ~offsetMask);
       // Records of one size take each other's place: nothing moves.
       if (sizeFreed === size) return this.#offsetOf(word);
-      this.#closeGap(word & offsetMask, sizeFreed);
+      this.#closeGap(this.#offsetOf(word), sizeFreed);
     }
-    return this.#recordsEnd - this.#heads[this.#headAt + recordBytesAt]! - size;
+    return this.#recordsStart() - size;
   }
 
   /** Room for a record, beside that for its entry. */
   #free(): number {
-    return this.#recordsEnd - this.#heads[this.#headAt + recordBytesAt]! - 4 * (this.#heads[this.#headAt]! + 1);
+    return this.#recordsStart() - 4 * (this.#heads[this.#headAt]! + 1);
   }
 
-  #insert(offset: number, size: number, score: number, source: Buffer, keyStart: number, valueStart: number, end: number): void {
+  #recordsStart(): number {
+    return this.#recordsEnd - this.#heads[this.#headAt + recordBytesAt]!;
+  }
+
+  #addEntry(offset: number, size: number, score: number): void {
     const words = this.#words;
     let entry = this.#entriesEnd();
     for (; entry > this.#entriesAt && tagOf(words[entry - 1]!) > this.#tag; entry--) words[entry] = words[entry - 1]!;
-    words[entry] = this.#wordOf(score, offset >>> this.#unitBits);
-    const keyAt = writeRecordHead(this.#bytes, this.#setAt + offset, valueStart - keyStart, end - valueStart);
-    source.copy(this.#bytes, keyAt, keyStart, end);
+    words[entry] = this.#wordOf(score, offset);
     this.#heads[this.#headAt]! += 1;
     this.#heads[this.#headAt + recordBytesAt]! += size;
     this.#entries++;
+  }
+
+  #writeRecord(offset: number, source: Buffer, keyStart: number, valueStart: number, end: number): void {
+    const keyAt = writeRecordHead(this.#bytes, this.#setAt + offset, valueStart - keyStart, end - valueStart);
+    source.copy(this.#bytes, keyAt, keyStart, end);
     this.#bytesUsed += end - keyStart;
   }
 
@@ -391,32 +420,36 @@ export class RecordCache {
     return size;
   }
 
-  /** Moves the records below a gap up into it. */
-  #closeGap(gapUnits: number, size: number): void {
-    const gapAt = this.#setAt + (gapUnits << this.#unitBits);
-    const lowest = this.#setAt + this.#recordsEnd - this.#heads[this.#headAt + recordBytesAt]! - size;
-    this.#bytes.copyWithin(lowest + size, lowest, gapAt);
-    const sizeUnits = size >>> this.#unitBits;
+  /** Moves the records below a gap of `size` bytes up into it. */
+  #closeGap(gapOffset: number, size: number): void {
     const words = this.#words;
     const end = this.#entriesEnd();
+    const lowest = this.#setAt + this.#recordsStart() - size;
+    this.#bytes.copyWithin(lowest + size, lowest, this.#setAt + gapOffset);
+    const gapUnits = gapOffset >>> this.#unitBits;
+    const sizeUnits = size >>> this.#unitBits;
     for (let i = this.#entriesAt; i < end; i++) if ((words[i]! & offsetMask) < gapUnits) words[i]! += sizeUnits;
   }
 
+  #ghostsAt(): number {
+    return (this.#setAt + this.#setSize - ghostsSize) >>> 2;
+  }
+
   #findGhost(): number {
-    const from = (this.#setAt + this.#setSize - ghostsSize) >>> 2;
+    const from = this.#ghostsAt();
     for (let i = from; i < from + ghostCount; i++) if (tagOf(this.#words[i]!) === this.#tag && this.#words[i] !== 0) return i;
     return -1;
   }
 
   /** Keeps an entry as a ghost: at `ghost` if it is one already, else in place of the coldest unless that is hotter. */
   #remember(ghost: number, word: number): void {
-    const from = (this.#setAt + this.#setSize - ghostsSize) >>> 2;
+    const from = this.#ghostsAt();
     const at = ghost < 0 ? coldestOf(this.#words, from, from + ghostCount) : ghost;
     if (scoreOf(this.#words[at]!) <= scoreOf(word)) this.#words[at] = word;
   }
 
   #wordOf(score: number, offset: number): number {
-    return (this.#tag << tagShift) | (score << scoreShift) | offset;
+    return (this.#tag << tagShift) | (score << scoreShift) | (offset >>> this.#unitBits);
   }
 
   /** The bytes that a record takes in a set. */
@@ -442,8 +475,7 @@ export class RecordCache {
     if (now >= nowMin && now <= nowMax) return now;
     this.#heads[this.#headAt + zeroAt] = clock - nowMin;
     lower(this.#words, this.#entriesAt, this.#entriesEnd(), now - nowMin);
-    const ghostsAt = (this.#setAt + this.#setSize - ghostsSize) >>> 2;
-    lower(this.#words, ghostsAt, ghostsAt + ghostCount, now - nowMin);
+    lower(this.#words, this.#ghostsAt(), this.#ghostsAt() + ghostCount, now - nowMin);
     return nowMin;
   }
 
@@ -513,10 +545,14 @@ function scoreOf(word: number): number {
   return (word >>> scoreShift) & scoreMax;
 }
 
+/** How hot an entry is, in whole octaves above one access at the present `now` of its set. */
+function octaveOf(word: number, now: number): number {
+  return Math.floor((scoreOf(word) - now) / stepsPerOctave);
+}
+
 function isSame(bytes: Uint8Array, at: number, keyBytes: Uint8Array, keyStart: number, keyEnd: number): boolean {
-  let i = keyStart;
-  while (i < keyEnd && bytes[at + i - keyStart] === keyBytes[i]) i++;
-  return i === keyEnd;
+  for (let i = keyStart, j = at; i < keyEnd; i++, j++) if (bytes[j] !== keyBytes[i]) return false;
+  return true;
 }
 
 function coldestOf(words: Uint32Array, from: number, to: number): number {

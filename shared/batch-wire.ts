@@ -69,27 +69,22 @@ export function readBatchRequest(bytes: Buffer): BatchRequest | undefined {
 /** One key's part of a reply, as `readBatchReply` hands it out: for `found`, the value is from `start` to `end` in the reply. */
 export type BatchAnswer = (keyIndex: number, status: BatchStatus, start: number, end: number) => void;
 
-/**
- * True when `reply` is a well-formed answer to a request of this version with `count` keys. Nothing may be taken from it before.
- * One that only defers is none: to ask again for ever would lead nowhere.
- */
+/** True when `reply` is a well-formed answer to a request of this version with `count` keys. Nothing may be taken from it before. */
 export function isBatchReply(reply: Buffer, versionId: Buffer, count: number): boolean {
   if (reply.length < batchHeadSize || reply[0] !== batchProtocol) return false;
   if (reply.compare(versionId, 0, 16, 1, 17) !== 0 || reply.readUInt32LE(17) !== count) return false;
   let at = batchHeadSize;
-  let deferredCount = 0;
   for (let i = 0; i < count; i++) {
     if (at >= reply.length) return false;
     const status = reply[at++]!;
     if (status > batchStatus.deferred) return false;
-    if (status === batchStatus.deferred) deferredCount++;
     if (status !== batchStatus.found) continue;
     if (at + 4 > reply.length) return false;
     const valueSize = readU32(reply, at);
     if (valueSize > limits.valueSizeMax) return false;
     at += 4 + valueSize;
   }
-  return at === reply.length && deferredCount < count;
+  return at === reply.length;
 }
 
 /** Hands out each key's status in order. `reply` must have passed `isBatchReply`. */

@@ -49,6 +49,8 @@ export const errorTable = {
   disk_short: { status: 500, title: 'There is not enough disk space' },
   data_unwritable: { status: 500, title: 'The data folder cannot be written' },
   publish_locked: { status: 500, title: 'Another process is publishing' },
+  part_missing: { status: 500, title: 'A part of the split is not complete' },
+  part_malformed: { status: 500, title: 'A part of the split is damaged, or of another split' },
   spill_malformed: { status: 500, title: 'A temporary file of the split failed its check' },
 
   // Cluster and command line.

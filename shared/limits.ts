@@ -37,6 +37,10 @@ export const limits = {
   batchRecordsMax: 256 * KiB,
   /** Records of one partition that a worker sorts in memory at a time; beyond it the partition is read in several sweeps. */
   sealMemoryMax: 256 * MiB,
+  /** Spill files smaller than this are sealed together up to it: handing over a task costs as much as sealing some hundred records. */
+  sealTaskSize: 4 * MiB,
+  /** Parts of a split over several machines: their names have four digits. */
+  splitPartsMax: 4096,
   /** Worker threads of a command. */
   jobsMax: 256,
   /** Room on the disk that a split needs for each byte of its input: records of usual size take 1.04 in a spill file. */
@@ -76,6 +80,8 @@ export const limits = {
   batchesInFlightMax: 4,
   /** How much more loaded than another, in keys, a holder may be and still be preferred because its batch is open: some tens of microseconds of its work. */
   batchAffinityKeys: 64,
+  /** How long a shard that deferred every key of a batch is left alone: it has its hands full. */
+  deferralPauseMs: 5,
   /** Keys that may wait for one member: at 2 M look-ups/s a core 32 Ki are 16 ms of its work. */
   memberQueueMax: 32 * KiB,
   /** Keys that may wait in the whole router. */

@@ -12,13 +12,13 @@ export async function runUntilStopped(service: Service, log: (line: string) => v
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve(signal));
     process.once('disconnect', () => resolve('the end of its parent'));
   });
-  const port = await service.start().catch(async (error: unknown) => {
+  try {
+    const port = await service.start();
+    process.send?.({ kind: 'listening', port } satisfies ListeningMessage);
+    log(`stopping after ${await stopped}`);
+  } finally {
     await service.close();
-    throw error;
-  });
-  process.send?.({ kind: 'listening', port } satisfies ListeningMessage);
-  const reason = await stopped;
-  log(`stopping after ${reason}`);
-  await service.close();
-  if (process.connected) process.disconnect?.();
+    // The channel to the parent would keep a process alive that has nothing more to do, also after a start that failed.
+    if (process.connected) process.disconnect?.();
+  }
 }

@@ -306,7 +306,8 @@ export function* recordsOf(slice: Slice, what: string): Generator<RecordPlace> {
     );
   }
   let entryCount = 0;
-  let last: (RecordPlace & { hash: number }) | undefined;
+  let last: RecordPlace | undefined;
+  let lastHash = 0;
   for (let bucket = 0; bucket < header.bucketCount; bucket++) {
     const bucketEnd = recordsAt + directory[bucket + 1]!;
     let at = recordsAt + directory[bucket]!;
@@ -324,11 +325,12 @@ export function* recordsOf(slice: Slice, what: string): Generator<RecordPlace> {
           `the key of the record at ${at} hashes to ${hex(hash)}, which is not in bucket ${bucket} of slice ${header.sliceIndex}`,
         );
       }
-      if (last && (hash < last.hash || (hash === last.hash && compareKeys(bytes, last, place) >= 0))) {
+      if (last && (hash < lastHash || (hash === lastHash && compareKeys(bytes, last, place) >= 0))) {
         throw refuse(`the record at ${at} is not greater than the one before it in the order (hash, key)`);
       }
       yield place;
-      last = { ...place, hash };
+      last = place;
+      lastHash = hash;
       entryCount++;
       at = place.end;
     }

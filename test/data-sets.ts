@@ -23,7 +23,8 @@ export function encodeRecords(records: Records, sliceCount: number): { readonly 
   const files = bySlice.map((slice, i) => encodeOne(slice, i as SliceIndex, sliceCount));
   const slices = files.map((file, i) => describe(file, bySlice[i]!.length));
   const identity = { format: sliceFormat, hash: keyHashName, sliceCount, slices };
-  const sum = (sizeOf: (key: string, value: Buffer) => number): number => [...records].reduce((total, record) => total + sizeOf(...record), 0);
+  const sum = (sizeOf: (key: string, value: Buffer) => number): number =>
+    [...records].reduce((total, record) => total + sizeOf(...record), 0);
   const totals = {
     entries: records.size,
     keyBytes: sum((key) => key.length),
@@ -34,7 +35,13 @@ export function encodeRecords(records: Records, sliceCount: number): { readonly 
     rejectedLines: 0,
     blankLines: 0,
   };
-  const manifest = { id: versionIdOf(identity), identity, totals, source: { files: [], options: {} }, createdAt: '2026-01-01T00:00:00.000Z' };
+  const manifest = {
+    id: versionIdOf(identity),
+    identity,
+    totals,
+    source: { files: [], options: {} },
+    createdAt: '2026-01-01T00:00:00.000Z',
+  };
   return { manifest, files };
 }
 

@@ -13,15 +13,14 @@ export type LedgerTotals = {
   readonly valueBytes: number;
 };
 
-type Entry = { readonly inputIndex: number; readonly lineCount: number };
-
 export class ChunkLedger {
-  readonly #entries: Entry[] = [];
+  readonly #entries: ChunkReport[] = [];
   #totals: LedgerTotals = { lines: 0, records: 0, blankLines: 0, rejectedLines: 0, keyBytes: 0, valueBytes: 0 };
   #bad: { at: Origin; line: FirstBadLine } | undefined;
 
-  add({ ordinal, inputIndex, lineCount, recordCount, blankCount, rejectedCount, keyBytes, valueBytes, badLine }: ChunkReport): void {
-    this.#entries[ordinal] = { inputIndex, lineCount };
+  add(report: ChunkReport): void {
+    const { ordinal, lineCount, recordCount, blankCount, rejectedCount, keyBytes, valueBytes, badLine } = report;
+    this.#entries[ordinal] = report;
     this.#totals = {
       lines: this.#totals.lines + lineCount,
       records: this.#totals.records + recordCount,
@@ -32,6 +31,11 @@ export class ChunkLedger {
     };
     if (!badLine || (this.#bad && this.#bad.at.chunkOrdinal < ordinal)) return;
     this.#bad = { at: { chunkOrdinal: ordinal, lineIndex: badLine.lineIndex }, line: badLine };
+  }
+
+  /** The reports in the order of the chunks. */
+  get chunks(): readonly ChunkReport[] {
+    return this.#entries;
   }
 
   get totals(): LedgerTotals {

@@ -9,6 +9,7 @@
 import type { Readable } from 'node:stream';
 import { wordCopySlack } from '../../shared/word-copy.ts';
 import { type Input, isPlainFile, openStream } from './input.ts';
+import { type InputShare, wholeOf } from './input-share.ts';
 import { lineSizeMax, newline } from './line-rules.ts';
 
 export type Chunk = { readonly ordinal: number; readonly inputIndex: number } & (
@@ -20,6 +21,8 @@ export type Chunk = { readonly ordinal: number; readonly inputIndex: number } & 
 );
 
 export type ChunkOptions = {
+  /** What is read of the inputs; by default all. */
+  readonly shares?: readonly InputShare[] | undefined;
   readonly chunkSize: number;
   readonly buffers: BufferStock;
   readonly stdin: Readable;
@@ -28,19 +31,20 @@ export type ChunkOptions = {
   readonly onTaken: (size: number) => void;
 };
 
-/** All chunks of all inputs. Throws what reading throws. */
+/** All chunks of the inputs. Throws what reading throws. */
 export async function* chunksOf(inputs: readonly Input[], options: ChunkOptions): AsyncGenerator<Chunk> {
-  const { chunkSize, buffers, stdin, signal, onTaken } = options;
+  const { shares = wholeOf(inputs), chunkSize, buffers, stdin, signal, onTaken } = options;
   let ordinal = 0;
   let takenBefore = 0;
-  for (const [inputIndex, input] of inputs.entries()) {
+  for (const { inputIndex, ...share } of shares) {
+    const input = inputs[inputIndex]!;
     if (isPlainFile(input)) {
-      for (let start = 0; start < input.size!; start += chunkSize) {
-        const end = Math.min(start + chunkSize, input.size!);
-        onTaken(takenBefore + end);
+      for (let { start } = share; start < share.end; start += chunkSize) {
+        const end = Math.min(start + chunkSize, share.end);
+        onTaken(takenBefore + end - share.start);
         yield { ordinal: ordinal++, inputIndex, kind: 'range', start, end };
       }
-      takenBefore += input.size!;
+      takenBefore += share.end - share.start;
     } else {
       const { text, consumedSize } = openStream(input, stdin, signal);
       for await (const chunk of cutAtLines(text, chunkSize, buffers)) {

@@ -48,7 +48,7 @@ export async function closeInputs(inputs: readonly Input[]): Promise<void> {
 }
 
 /** True when workers can read ranges of it. */
-export function isPlainFile(input: Input): boolean {
+export function isPlainFile(input: Pick<Input, 'size' | 'compression'>): boolean {
   return input.size !== undefined && input.compression === 'none';
 }
 

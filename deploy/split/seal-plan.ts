@@ -20,9 +20,10 @@ export function defaultSliceCount(recordBytes: number): number {
 
 /** The least slice count that keeps each slice within `sliceSizeMax`, were there no duplicates; undefined when none does. */
 export function sliceCountNeeded(histogram: HashHistogram, sliceSizeMax: number): number | undefined {
+  const sums = sumUp(histogram);
   for (let sliceCount = 1; sliceCount <= limits.sliceCountMax; sliceCount *= 2) {
     const fits = sliceIndexes(sliceCount).every((sliceIndex) => {
-      const { spilledBytes, spilledRecords } = weigh(histogram, sliceCount, sliceIndex, sliceIndex + 1);
+      const { spilledBytes, spilledRecords } = weigh(sums, sliceCount, sliceIndex, sliceIndex + 1);
       return spilledBytes + 8 * bucketCountFor(spilledRecords, sliceCount) <= sliceSizeMax;
     });
     if (fits) return sliceCount;
@@ -30,21 +31,40 @@ export function sliceCountNeeded(histogram: HashHistogram, sliceSizeMax: number)
   return undefined;
 }
 
-/** The tasks in the order of their slices. One whose records exceed `memoryMax` has a single slice: it is to run alone. */
-export function planSeal(histogram: HashHistogram, sliceCount: number, memoryMax: number): SealTask[] {
-  const slicesPerSpill = Math.max(1, sliceCount / spillCount);
-  const spillsPerSlice = Math.max(1, spillCount / sliceCount);
+/**
+ * The tasks in the order of their slices. One whose records exceed `memoryMax` has a single slice: it is to run alone. Small spill
+ * files are sealed together, large ones in several tasks, each of which reads the file. `slices`: which ones, `to` exclusive.
+ */
+export function planSeal(
+  histogram: HashHistogram,
+  sliceCount: number,
+  memoryMax: number,
+  slices: { readonly from: number; readonly to: number } = { from: 0, to: sliceCount },
+): SealTask[] {
+  const sums = sumUp(histogram);
   const tasks: SealTask[] = [];
-  for (let sliceFrom = 0; sliceFrom < sliceCount; ) {
-    const groupEnd = sliceFrom + slicesPerSpill - (sliceFrom % slicesPerSpill);
-    let sliceTo = sliceFrom + 1;
-    while (sliceTo < groupEnd && memoryOf(weigh(histogram, sliceCount, sliceFrom, sliceTo + 1)) <= memoryMax) sliceTo++;
-    const spillFrom = sliceCount < spillCount ? sliceFrom * spillsPerSlice : Math.floor(sliceFrom / slicesPerSpill);
-    const spillTo = spillFrom + spillsPerSlice;
-    tasks.push({ sliceFrom, sliceTo, spillFrom, spillTo, ...weigh(histogram, sliceCount, sliceFrom, sliceTo) });
-    sliceFrom = sliceTo;
+  for (let sliceFrom = slices.from; sliceFrom < slices.to; ) {
+    let task = taskOf(sums, sliceCount, sliceFrom, sliceFrom + 1);
+    while (task.sliceTo < slices.to) {
+      const longer = taskOf(sums, sliceCount, sliceFrom, task.sliceTo + 1);
+      const isOneSpill = longer.spillTo === longer.spillFrom + 1;
+      if (memoryOf(longer) > memoryMax || (!isOneSpill && longer.spilledBytes > limits.sealTaskSize)) break;
+      task = longer;
+    }
+    tasks.push(task);
+    sliceFrom = task.sliceTo;
   }
   return tasks;
+}
+
+function taskOf(sums: HashHistogram, sliceCount: number, sliceFrom: number, sliceTo: number): SealTask {
+  return {
+    sliceFrom,
+    sliceTo,
+    spillFrom: Math.floor((sliceFrom * spillCount) / sliceCount),
+    spillTo: Math.ceil((sliceTo * spillCount) / sliceCount),
+    ...weigh(sums, sliceCount, sliceFrom, sliceTo),
+  };
 }
 
 /** What a task's records take in memory, without the slices that are made of them. */
@@ -52,15 +72,18 @@ export function memoryOf({ spilledBytes, spilledRecords }: Weight): number {
   return spilledBytes + recordOverhead * spilledRecords;
 }
 
-function weigh(histogram: HashHistogram, sliceCount: number, sliceFrom: number, sliceTo: number): Weight {
+/** At each cell what all cells before it hold, and at the end the whole. */
+function sumUp(histogram: HashHistogram): HashHistogram {
+  const sums = new Float64Array(histogram.length + 2);
+  for (let i = 0; i < histogram.length; i++) sums[i + 2] = sums[i]! + histogram[i]!;
+  return sums;
+}
+
+function weigh(sums: HashHistogram, sliceCount: number, sliceFrom: number, sliceTo: number): Weight {
   const cellsPerSlice = histogramSize / sliceCount;
-  let spilledBytes = 0;
-  let spilledRecords = 0;
-  for (let cell = sliceFrom * cellsPerSlice; cell < sliceTo * cellsPerSlice; cell++) {
-    spilledBytes += histogram[2 * cell]!;
-    spilledRecords += histogram[2 * cell + 1]!;
-  }
-  return { spilledBytes, spilledRecords };
+  const from = 2 * sliceFrom * cellsPerSlice;
+  const to = 2 * sliceTo * cellsPerSlice;
+  return { spilledBytes: sums[to]! - sums[from]!, spilledRecords: sums[to + 1]! - sums[from + 1]! };
 }
 
 function sliceIndexes(sliceCount: number): number[] {

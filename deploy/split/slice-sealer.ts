@@ -9,7 +9,7 @@ import { encodeSlice, type OrderedRecords, sliceSizeOf } from '../../shared/slic
 import type { DuplicatePolicy } from './line-rules.ts';
 import { type Duplicate, RecordArena } from './record-arena.ts';
 import { SliceWriter } from './slice-writer.ts';
-import { listBlocks, type SpillTargets, spillBlockHeaderSize } from './spill.ts';
+import { listBlocks, type SpillBlock, type SpillFolder, spillBlockHeaderSize, withSpill } from './spill.ts';
 
 /** Slices `sliceFrom` (inclusive) to `sliceTo` (exclusive), whose records are in the spill files `spillFrom` to `spillTo`. */
 export type SealTask = {
@@ -23,7 +23,8 @@ export type SealTask = {
 };
 
 export type SealSetup = {
-  readonly targets: SpillTargets;
+  /** In the order of the input. */
+  readonly folders: readonly SpillFolder[];
   readonly versionDir: string;
   readonly sliceCount: number;
   readonly duplicates: DuplicatePolicy;
@@ -73,9 +74,11 @@ export class SliceSealer {
   }
 
   #gather(task: SealTask): void {
-    const { targets, sliceCount, sealMemoryMax } = this.#setup;
+    const { folders, sliceCount, sealMemoryMax } = this.#setup;
     const spills = [];
-    for (let index = task.spillFrom; index < task.spillTo; index++) spills.push({ index, blocks: listBlocks(targets, index) });
+    for (let index = task.spillFrom; index < task.spillTo; index++) {
+      for (const folder of folders) spills.push({ folder, index, blocks: listBlocksOf(folder, index) });
+    }
     const blocks = spills.flatMap((spill) => spill.blocks);
     // Room for one block whole, whatever of it is in range.
     const blockSizeMax = blocks.reduce((max, { length }) => Math.max(max, length + spillBlockHeaderSize), 0);
@@ -87,7 +90,11 @@ export class SliceSealer {
     });
     const hashesPerSlice = 2 ** (32 - bitsOf(sliceCount));
     const range = { first: task.sliceFrom * hashesPerSlice, last: task.sliceTo * hashesPerSlice - 1 };
-    for (const spill of spills) for (const block of spill.blocks) this.#arena.addBlock(targets, spill.index, block, range);
+    for (const { folder, index, blocks } of spills) {
+      withSpill(folder, index, (targets) => {
+        for (const block of blocks) this.#arena.addBlock(targets, index, block, range);
+      });
+    }
   }
 
   #writeSlices(task: SealTask, records: OrderedRecords, count: number): ManifestSlice[] {
@@ -120,6 +127,12 @@ export class SliceSealer {
       `slice ${sliceIndex} of ${sliceCount}: ${size} bytes or more, at most ${sliceSizeMax}; ${advice}`,
     );
   }
+}
+
+/** The blocks of a file, their chunks numbered as in the whole input. */
+function listBlocksOf(folder: SpillFolder, index: number): SpillBlock[] {
+  const blocks = withSpill(folder, index, (targets) => listBlocks(targets, index));
+  return blocks.map((block) => ({ ...block, chunkOrdinal: folder.chunkOrdinalFrom + block.chunkOrdinal }));
 }
 
 /** The columns of the rows in their order. */

@@ -13,10 +13,11 @@
 //     payload: for each record  u32 key hash | u32 line in its chunk, only if duplicates are errors | record as in a slice file
 //              in the file of the rejects  the lines, each with a newline
 //
-// Little endian. The files live for one split on one machine; the CRC is against disks, not against people.
+// Little endian. The files live for one split, on one machine or in a folder that several share; the CRC is against disks, not against people.
 
-import { close, fstatSync, openSync, readSync, rmSync } from 'node:fs';
+import { close, closeSync, fstatSync, fsync, openSync, readSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { crc32 } from 'node:zlib';
 import { PavostoreError } from '../../shared/errors.ts';
 import { limits } from '../../shared/limits.ts';
@@ -33,6 +34,9 @@ const crcAt = 20;
 
 /** Where each file is open and ends: shared by all threads. */
 export type SpillTargets = { readonly folder: string; readonly fds: readonly number[]; readonly sizes: BigInt64Array };
+
+/** What a first pass left, to be read. `chunkOrdinalFrom`: what the ordinals of its chunks count from, where it was one of several. */
+export type SpillFolder = { readonly folder: string; readonly sizes: BigInt64Array; readonly chunkOrdinalFrom: number };
 
 /** A block as its header describes it; `position` is that of its payload in the file. */
 export type SpillBlock = {
@@ -80,6 +84,18 @@ export class SpillFiles {
     close(this.targets.fds[index]!);
   }
 
+  /** Leaves the files to whoever reads them later. Returns when they are on the disk. No thread may use them any more. */
+  async keep(): Promise<void> {
+    for (const index of this.#open) {
+      const fd = this.targets.fds[index]!;
+      await promisify(fsync)(fd).catch((error: unknown) => {
+        throw writeError(error, spillPath(this.targets.folder, index));
+      });
+      this.#open.delete(index);
+      closeSync(fd);
+    }
+  }
+
   close(): void {
     for (const index of this.#open) this.remove(index);
   }
@@ -87,6 +103,22 @@ export class SpillFiles {
 
 export function spillPath(folder: string, index: number): string {
   return join(folder, index === rejectsIndex ? 'rejects.spill' : `${String(index).padStart(3, '0')}.spill`);
+}
+
+/** Runs `act` with one file of a folder open for reading. Throws `spill_malformed` when it is not there. */
+export function withSpill<T>({ folder, sizes }: SpillFolder, index: number, act: (targets: SpillTargets) => T): T {
+  const path = spillPath(folder, index);
+  const fds: number[] = [];
+  try {
+    fds[index] = openSync(path, 'r');
+  } catch (error) {
+    throw malformed(path, (error as Error).message);
+  }
+  try {
+    return act({ folder, fds, sizes });
+  } finally {
+    closeSync(fds[index]!);
+  }
 }
 
 /** How many bytes stand before a record in a block. */

@@ -113,12 +113,13 @@ export async function isUpToDate(dataDir: string, files: readonly string[], opti
 
 async function statSource(path: string): Promise<SourceFile> {
   const absolute = resolve(path);
-  const stats = await stat(absolute).catch(() => undefined);
-  return { path: absolute, size: stats?.isFile() ? stats.size : -1, mtimeMs: stats ? Math.floor(stats.mtimeMs) : 0 };
+  // As whole milliseconds, cut off: what `openInputs` notes.
+  const stats = await stat(absolute, { bigint: true }).catch(() => undefined);
+  return { path: absolute, size: stats?.isFile() ? Number(stats.size) : -1, mtimeMs: Number(stats?.mtimeMs ?? 0) };
 }
 
 /** Equal for equal sources, whatever the order of their fields. */
-function sourceKey({ files, options }: Source): string {
+export function sourceKey({ files, options }: Source): string {
   return JSON.stringify([files.map(({ path, size, mtimeMs }) => [path, size, mtimeMs]), Object.entries(options).sort()]);
 }
 

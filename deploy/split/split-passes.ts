@@ -4,14 +4,14 @@ import { PavostoreError } from '../../shared/errors.ts';
 import type { ManifestSlice, Totals } from '../../shared/manifest.ts';
 import { type Job, WorkerPool } from '../worker-pool.ts';
 import { ChunkLedger } from './chunk-ledger.ts';
-import { type HashHistogram, histogramSize, type SpillSetup } from './chunk-spiller.ts';
+import { type ChunkReport, type HashHistogram, histogramSize, type SpillSetup } from './chunk-spiller.ts';
 import { BufferStock, chunksOf } from './chunks.ts';
 import type { Input } from './input.ts';
-import { excerptOf } from './line-rules.ts';
-import { compareOrigins, type Duplicate, type Origin } from './record-arena.ts';
-import { defaultSliceCount, memoryOf, planSeal, sliceCountNeeded } from './seal-plan.ts';
-import type { SealReport, SealSetup, SealTask } from './slice-sealer.ts';
-import { rejectsIndex, SpillFiles } from './spill.ts';
+import { type InputShare, wholeOf } from './input-share.ts';
+import { assertNoDuplicate, assertRecords, runSeal, summaryOf, sumOfHistograms } from './seal-pass.ts';
+import { defaultSliceCount, planSeal, sliceCountNeeded } from './seal-plan.ts';
+import type { SealSetup } from './slice-sealer.ts';
+import { rejectsIndex, SpillFiles, type SpillFolder } from './spill.ts';
 import type { SplitOptions, SplitSettings } from './split-options.ts';
 import type { SplitResult, SplitTask } from './split-worker.ts';
 
@@ -25,6 +25,10 @@ type PassesOptions = {
   readonly versionDir: string;
   readonly settings: SplitSettings;
   readonly options: SplitOptions;
+  /** The part of the input that is read; by default all of it. */
+  readonly shares?: readonly InputShare[] | undefined;
+  /** How many lines of an input stand before its share; asked when a bad line is to be placed. */
+  readonly linesBefore?: ((inputIndex: number) => Promise<number>) | undefined;
 };
 
 /** Owns the threads and the spill files until `close`. Call `spill`, `seal`, `sync`, in this order, once. */
@@ -63,11 +67,28 @@ export class SplitPasses {
       this.#ledger.add(result.report);
       return result.report.badLine === undefined;
     });
-    this.#assertNoBadLine();
-    if (this.#ledger.totals.records === 0) {
-      const labels = this.#options.inputs.map(({ label }) => label).join(', ');
-      throw new PavostoreError('version_refused', `${labels}: no record in it; an empty version is not published`);
-    }
+    await this.#assertNoBadLine();
+  }
+
+  /** What the first pass read, chunk by chunk. */
+  get chunks(): readonly ChunkReport[] {
+    return this.#ledger.chunks;
+  }
+
+  /** What the first pass counted. */
+  get histogram(): HashHistogram {
+    return sumOfHistograms(this.#histograms);
+  }
+
+  /** Where the first pass left its records. */
+  get folders(): readonly SpillFolder[] {
+    const { folder, sizes } = this.spills.targets;
+    return [{ folder, sizes, chunkOrdinalFrom: 0 }];
+  }
+
+  /** Throws `version_refused` when nothing was read. */
+  assertRecords(): void {
+    assertRecords(this.#ledger.totals, this.#labels);
   }
 
   /** Makes slices of the spill files. Throws `key_duplicated`, `slice_too_large`. */
@@ -75,10 +96,10 @@ export class SplitPasses {
     const { versionDir, settings } = this.#options;
     const { sealMemoryMax, sliceSizeMax } = settings.bounds;
     const { totals } = this.#ledger;
-    const histogram = sumOf(this.#histograms);
+    const { histogram } = this;
     const sliceCount = settings.sliceCount ?? defaultSliceCount(totals.keyBytes + totals.valueBytes);
     const setup: SealSetup = {
-      targets: this.spills.targets,
+      folders: this.folders,
       versionDir,
       sliceCount,
       duplicates: settings.rules.duplicates,
@@ -87,8 +108,11 @@ export class SplitPasses {
       sliceCountNeeded: sliceCountNeeded(histogram, sliceSizeMax),
     };
     this.spills.remove(rejectsIndex);
-    const reports = await this.#runSeal(planSeal(histogram, sliceCount, sealMemoryMax), setup);
-    this.#assertNoDuplicate(reports);
+    const reports = await runSeal(this.#pool, planSeal(histogram, sliceCount, sealMemoryMax), setup, {
+      onProgress: this.#options.options.onProgress,
+      onSpillUsed: (index) => this.spills.remove(index),
+    });
+    assertNoDuplicate(reports, this.#ledger, this.#labels);
     return { ...summaryOf(reports, totals), inputBytes: this.#inputBytes };
   }
 
@@ -106,97 +130,32 @@ export class SplitPasses {
 
   async *#spillJobs(buffers: BufferStock): AsyncGenerator<Job<SplitTask>> {
     const { inputs, settings, options } = this.#options;
-    const totalBytes = inputs.every(({ size }) => size !== undefined) ? inputs.reduce((sum, { size }) => sum + size!, 0) : undefined;
+    const { shares = wholeOf(inputs) } = this.#options;
+    const totalBytes = inputs.every(({ size }) => size !== undefined)
+      ? shares.reduce((sum, { start, end }) => sum + end - start, 0)
+      : undefined;
     const onTaken = (doneBytes: number): void => {
       this.#inputBytes = doneBytes;
       options.onProgress?.({ phase: 'read', doneBytes, totalBytes });
     };
     const { chunkSize } = settings.bounds;
-    const chunks = chunksOf(inputs, { chunkSize, buffers, stdin: options.stdin ?? process.stdin, signal: options.signal, onTaken });
+    const chunks = chunksOf(inputs, { shares, chunkSize, buffers, stdin: options.stdin ?? process.stdin, signal: options.signal, onTaken });
     for await (const chunk of chunks) {
       const transfer = chunk.kind === 'range' ? [] : [chunk.bytes.buffer as ArrayBuffer];
       yield { task: { kind: 'spill', chunk }, transfer };
     }
   }
 
-  async #runSeal(tasks: readonly SealTask[], setup: SealSetup): Promise<SealReport[]> {
-    const reports: SealReport[] = [];
-    const spillUses = countSpillUses(tasks);
-    const totalBytes = tasks.reduce((sum, { spilledBytes }) => sum + spilledBytes, 0);
-    let doneBytes = 0;
-    const onResult = (result: SplitResult): undefined => {
-      if (result.kind !== 'sealed') return;
-      reports.push(result.report);
-      const task = tasks.find(({ sliceFrom }) => sliceFrom === result.report.sliceFrom)!;
-      for (const index of spillUses.finish(task)) this.spills.remove(index);
-      doneBytes += task.spilledBytes;
-      this.#options.options.onProgress?.({ phase: 'seal', doneBytes, totalBytes });
-    };
-    const jobOf = (task: SealTask): Job<SplitTask> => ({ task: { kind: 'seal', task, setup } });
-    // One at a time where a single slice is larger than what each thread may take.
-    const isLarge = (task: SealTask): boolean => memoryOf(task) > setup.sealMemoryMax;
-    await this.#pool.runAll(tasks.filter((task) => !isLarge(task)).map(jobOf), onResult);
-    await this.#pool.runAll(tasks.filter(isLarge).map(jobOf), onResult, 1);
-    return reports.sort((a, b) => a.sliceFrom - b.sliceFrom);
-  }
-
-  #assertNoBadLine(): void {
+  async #assertNoBadLine(): Promise<void> {
     const bad = this.#ledger.firstBadLine;
     if (!bad) return;
-    throw new PavostoreError('line_malformed', `${this.#placeOf(bad.at)}: ${bad.line.reason}: ${bad.line.excerpt}`);
+    const { inputIndex, lineNumber } = this.#ledger.placeOf(bad.at);
+    const linesBefore = (await this.#options.linesBefore?.(inputIndex)) ?? 0;
+    const place = `${this.#labels[inputIndex]}, line ${linesBefore + lineNumber}`;
+    throw new PavostoreError('line_malformed', `${place}: ${bad.line.reason}: ${bad.line.excerpt}`);
   }
 
-  #assertNoDuplicate(reports: readonly SealReport[]): void {
-    const found = reports.map(({ firstDuplicate }) => firstDuplicate).filter((duplicate) => duplicate !== undefined);
-    const first = found.reduce<Duplicate | undefined>((a, b) => (a && compareOrigins(a.second, b.second) < 0 ? a : b), undefined);
-    if (!first) return;
-    const duplicateCount = reports.reduce((sum, report) => sum + report.dropped.count, 0);
-    const key = excerptOf(first.key, 0, first.key.length);
-    throw new PavostoreError(
-      'key_duplicated',
-      `${this.#placeOf(first.second)}: key ${key} is already on ${this.#placeOf(first.first)}; records with a key that came before: ${duplicateCount}`,
-    );
+  get #labels(): string[] {
+    return this.#options.inputs.map(({ label }) => label);
   }
-
-  #placeOf(origin: Origin): string {
-    const { inputIndex, lineNumber } = this.#ledger.placeOf(origin);
-    return `${this.#options.inputs[inputIndex]!.label}, line ${lineNumber}`;
-  }
-}
-
-/** For each spill file, how many tasks still need it. */
-function countSpillUses(tasks: readonly SealTask[]): { finish: (task: SealTask) => number[] } {
-  const uses = new Map<number, number>();
-  const indexesOf = ({ spillFrom, spillTo }: SealTask): number[] => Array.from({ length: spillTo - spillFrom }, (_, i) => spillFrom + i);
-  for (const index of tasks.flatMap(indexesOf)) uses.set(index, (uses.get(index) ?? 0) + 1);
-  return {
-    finish: (task) =>
-      indexesOf(task).filter((index) => {
-        const left = uses.get(index)! - 1;
-        uses.set(index, left);
-        return left === 0;
-      }),
-  };
-}
-
-function sumOf(histograms: readonly HashHistogram[]): HashHistogram {
-  return Float64Array.from({ length: 2 * histogramSize }, (_, cell) => histograms.reduce((sum, histogram) => sum + histogram[cell]!, 0));
-}
-
-function summaryOf(reports: readonly SealReport[], read: ChunkLedger['totals']): { slices: ManifestSlice[]; totals: Totals } {
-  const slices = reports.flatMap((report) => report.slices);
-  const sum = (field: (report: SealReport) => number): number => reports.reduce((total, report) => total + field(report), 0);
-  return {
-    slices,
-    totals: {
-      entries: slices.reduce((total, { entries }) => total + entries, 0),
-      keyBytes: read.keyBytes - sum(({ dropped }) => dropped.keyBytes),
-      valueBytes: read.valueBytes - sum(({ dropped }) => dropped.valueBytes),
-      sliceBytes: slices.reduce((total, { bytes }) => total + bytes, 0),
-      lines: read.lines,
-      duplicates: sum(({ dropped }) => dropped.count),
-      rejectedLines: read.rejectedLines,
-      blankLines: read.blankLines,
-    },
-  };
 }

@@ -54,7 +54,10 @@ export async function splitFiles(options: SplitOptions): Promise<SplitReport> {
     await mkdir(options.dataDir, { recursive: true }).catch(rethrowWrite(options.dataDir));
     await removeStaleFolders(options.dataDir);
     await checkDiskSpace(options.dataDir, sizeNeeded(inputs), 'the split');
-    return await splitInputs(inputs, options, settings);
+    const report = await splitInputs(inputs, options, settings);
+    // Of those that died while this one worked.
+    await removeStaleFolders(options.dataDir);
+    return report;
   } finally {
     await closeInputs(inputs);
   }
@@ -82,7 +85,8 @@ async function runPasses(
   const passes = new SplitPasses({ inputs, folder, versionDir, settings, options });
   try {
     await passes.spill();
-    if (settings.rules.badLines === 'skip') await writeRejects(settings.rejectsPath, passes.spills.targets);
+    passes.assertRecords();
+    if (settings.rules.badLines === 'skip') await writeRejects(settings.rejectsPath, passes.folders);
     const readMs = performance.now();
     const sealed = await passes.seal();
     const sealMs = performance.now();

@@ -78,7 +78,8 @@ export async function verifyVersion(
 
 const nothing = { id: undefined, sequence: undefined, sliceCount: 0, entries: 0, sliceBytes: 0 } as const;
 
-async function checkSlices(versionDir: string, { identity }: Manifest, options: VerifyOptions): Promise<SliceCheckReport[]> {
+/** Checks all slices that a manifest names, in their order. */
+export async function checkSlices(versionDir: string, { identity }: Manifest, options: VerifyOptions): Promise<SliceCheckReport[]> {
   const { sliceCount, slices } = identity;
   const tasks = slices.map((expected, sliceIndex): { task: SliceCheckTask } => ({
     task: { path: slicePath(versionDir, sliceIndex), sliceIndex, sliceCount, expected },

@@ -12,6 +12,7 @@ import { joinAddress } from '../../shared/member-source.ts';
 import { placeSlices } from '../../shared/placement.ts';
 import { publishRecords, type Records } from '../data-sets.ts';
 import { ask, getRequest } from '../raw-http.ts';
+import './compile-cache.ts';
 
 export type TestClusterOptions = {
   /** Where the shards' ports begin: another range for each test file, since these run side by side. */
@@ -49,7 +50,8 @@ export class TestCluster {
   readonly events: string[] = [];
   readonly sliceCount: number;
   readonly #options: TestClusterOptions;
-  readonly #routers: { readonly child: SupervisedProcess; readonly address: string }[] = [];
+  readonly #children: SupervisedProcess[] = [];
+  readonly #routerAddresses: string[] = [];
   #holders: readonly (readonly number[])[] | undefined;
   #closed = false;
 
@@ -100,15 +102,16 @@ export class TestCluster {
 
   /** Another router over the same shards. */
   async startRouter(args: readonly string[]): Promise<string> {
-    const members = this.cluster.shardAddresses.join(',');
-    const child = new SupervisedProcess({
-      title: 'another router',
-      args: ['router', '--port', '0', '--members', members, '--log-level', 'silent', ...args],
-      onDeath: (message) => this.events.push(message),
-    });
-    const address = joinAddress('127.0.0.1', await child.start());
-    this.#routers.push({ child, address });
+    const address = await this.#startChild(['router', '--members', this.cluster.shardAddresses.join(','), ...args]);
+    this.#routerAddresses.push(address);
     await vi.waitFor(async () => expect((await statusOf(address)).degraded).toBe(false), waiting);
+    return address;
+  }
+
+  /** A shard of its own over the same data, with all slices. */
+  async startShard(args: readonly string[]): Promise<string> {
+    const address = await this.#startChild(['shard', '--data', this.dataDir, ...args]);
+    await vi.waitFor(async () => expect((await ask(address, getRequest('/health/ready'))).status).toBe(200), waiting);
     return address;
   }
 
@@ -129,18 +132,30 @@ export class TestCluster {
   async close({ deaths = 0 }: { deaths?: number } = {}): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    const routers = [this.address, ...this.#routers.map(({ address }) => address)];
     try {
-      for (const address of routers) await expectNothingPending(address);
+      for (const address of [this.address, ...this.#routerAddresses]) await expectNothingPending(address);
     } finally {
-      await Promise.all(this.#routers.map(({ child }) => child.stop()));
+      await Promise.all(this.#children.map((child) => child.stop()));
       await this.cluster.stop();
       const files = filesBelow(this.dataDir);
       rmSync(this.folder, { recursive: true, force: true });
       expect(this.events, 'deaths of children').toHaveLength(deaths);
       expect(processesWith(this.folder, `--members ${this.cluster.shardAddresses.join(',')}`), 'stray processes').toEqual([]);
-      expect(files.filter((path) => !isOfDataSet(path)), 'stray files').toEqual([]);
+      expect(
+        files.filter((path) => !isOfDataSet(path)),
+        'stray files',
+      ).toEqual([]);
     }
+  }
+
+  async #startChild(args: readonly string[]): Promise<string> {
+    const child = new SupervisedProcess({
+      title: `another ${args[0]}`,
+      args: [...args, '--port', '0', '--log-level', 'silent'],
+      onDeath: (message) => this.events.push(message),
+    });
+    this.#children.push(child);
+    return joinAddress('127.0.0.1', await child.start());
   }
 }
 

@@ -34,25 +34,150 @@ const utf8 = (text: string): Buffer => Buffer.from(text);
 const latin1 = (text: string): Buffer => Buffer.from(text, 'latin1');
 
 const namedKeys: readonly Buffer[] = [
-  ...['+', '%', '&', '=', '#', '/', '?', '"', "'", '\\', '`', '<', '>', '{', '}', '|', '^', '~', ';', ',', '.', '..', '*', '@', ':', '-', '!'],
-  ...['a+b', 'a%20b', '%FF', '%', '%%', '%2', 'a&key=b', 'key=a', 'a=b=c', '#a', 'a#', '//', '../../etc/passwd', '?key=a', 'a?b', '&&', '=='],
-  ...['__proto__', 'constructor', 'prototype', 'toString', 'hasOwnProperty', 'valueOf', 'length', 'null', 'undefined', 'NaN', '0', '-0', '1e3', 'true'],
-  ...['é', 'e\u0301', 'ñandú', 'ключ', '鍵', '🔑', '👩‍👩‍👧', '\u202eabc', '\u2028', '\u2029', '\u00a0', '\ufeff', 'ſ', 'İ', 'ß', 'SS', '\u0000', '\t', 'a\tb', '\r', '\r\r', 'a\rb', '\v\f', '\x7f'],
+  ...[
+    '+',
+    '%',
+    '&',
+    '=',
+    '#',
+    '/',
+    '?',
+    '"',
+    "'",
+    '\\',
+    '`',
+    '<',
+    '>',
+    '{',
+    '}',
+    '|',
+    '^',
+    '~',
+    ';',
+    ',',
+    '.',
+    '..',
+    '*',
+    '@',
+    ':',
+    '-',
+    '!',
+  ],
+  ...[
+    'a+b',
+    'a%20b',
+    '%FF',
+    '%',
+    '%%',
+    '%2',
+    'a&key=b',
+    'key=a',
+    'a=b=c',
+    '#a',
+    'a#',
+    '//',
+    '../../etc/passwd',
+    '?key=a',
+    'a?b',
+    '&&',
+    '==',
+  ],
+  ...[
+    '__proto__',
+    'constructor',
+    'prototype',
+    'toString',
+    'hasOwnProperty',
+    'valueOf',
+    'length',
+    'null',
+    'undefined',
+    'NaN',
+    '0',
+    '-0',
+    '1e3',
+    'true',
+  ],
+  ...[
+    'é',
+    'e\u0301',
+    'ñandú',
+    'ключ',
+    '鍵',
+    '🔑',
+    '👩‍👩‍👧',
+    '\u202eabc',
+    '\u2028',
+    '\u2029',
+    '\u00a0',
+    '\ufeff',
+    'ſ',
+    'İ',
+    'ß',
+    'SS',
+    '\u0000',
+    '\t',
+    'a\tb',
+    '\r',
+    '\r\r',
+    'a\rb',
+    '\v\f',
+    '\x7f',
+  ],
 ]
   .map(utf8)
   .concat(
-    ['\xff', '\xfe\xff', '\xc3', '\xc3\x28', '\xe2\x82', '\x80', '\xed\xa0\x80', '\xf0\x9f\x94', '\xc0\xaf', '\xe9', 'a\xffb', '\xef\xbb\xbfbom'].map(latin1),
+    [
+      '\xff',
+      '\xfe\xff',
+      '\xc3',
+      '\xc3\x28',
+      '\xe2\x82',
+      '\x80',
+      '\xed\xa0\x80',
+      '\xf0\x9f\x94',
+      '\xc0\xaf',
+      '\xe9',
+      'a\xffb',
+      '\xef\xbb\xbfbom',
+    ].map(latin1),
   );
 
 const allBytesButNewline = Buffer.from(Array.from({ length: 256 }, (_, i) => i).filter((byte) => byte !== 0x0a));
 
 const namedValues: readonly Buffer[] = [
-  ...['', ' ', '  ', ' leading', 'trailing ', '  both  ', '\t', '\ttabs\t', 'a b c', '0', 'null', '"quoted"', '\\n', '{"json":true}', '<b>', '%41', 'é', '🔑', '\u2028', '\r in the middle', '\ufeff'],
+  ...[
+    '',
+    ' ',
+    '  ',
+    ' leading',
+    'trailing ',
+    '  both  ',
+    '\t',
+    '\ttabs\t',
+    'a b c',
+    '0',
+    'null',
+    '"quoted"',
+    '\\n',
+    '{"json":true}',
+    '<b>',
+    '%41',
+    'é',
+    '🔑',
+    '\u2028',
+    '\r in the middle',
+    '\ufeff',
+  ],
 ]
   .map(utf8)
-  .concat([allBytesButNewline, latin1('\xff'), latin1('\xc3\x28'), latin1('\x00'), allBytesButNewline.toReversed() as Buffer].map((bytes) => Buffer.from(bytes)));
+  .concat(
+    [allBytesButNewline, latin1('\xff'), latin1('\xc3\x28'), latin1('\x00'), allBytesButNewline.toReversed() as Buffer].map((bytes) =>
+      Buffer.from(bytes),
+    ),
+  );
 
-/** About 20 MB: every named key, keys and values at their bounds, random ones of every byte, duplicates, CRLF, blank lines, no last newline. */
+/** About 27 MB: every named key, keys and values at their bounds, random ones of every byte, duplicates, CRLF, blank lines, no last newline. */
 export function makeHostileInput(seed: number): Buffer {
   const random = randomFrom(seed);
   const below = (n: number): number => random() % n;
@@ -81,7 +206,8 @@ export function makeHostileInput(seed: number): Buffer {
   for (let i = 0; i < 20; i++) lines.splice(below(lines.length), 0, utf8(pick(['\n', '\r\n'])));
   const big = Buffer.alloc(8 * 1024 * 1024);
   for (let i = 0; i < big.length; i++) big[i] = allBytesButNewline[i % allBytesButNewline.length]!;
-  lines.push(line(utf8('8-MiB-of-bytes'), big), line(utf8('8-MiB-of-text'), Buffer.alloc(8 * 1024 * 1024, 'Text, and "more" of it. ')));
+  lines.push(line(utf8('8-MiB-of-bytes'), big), line(utf8('8-MiB-of-zeros'), Buffer.alloc(8 * 1024 * 1024)));
+  lines.push(line(utf8('8-MiB-of-text'), Buffer.alloc(8 * 1024 * 1024, 'Text, and "more" of it. ')));
   lines.push(Buffer.concat([utf8('last-without-newline value at the end\r')]));
   return Buffer.concat([utf8('\ufeff'), ...lines]);
 }

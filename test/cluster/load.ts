@@ -1,5 +1,7 @@
-// Load on a cluster: connections that ask for one key after the other, without pause, and keep what was answered and how long it took.
+// Load on a cluster: connections that ask for one key after the other and keep what was answered and how long it took. Between two
+// requests is a short pause: the machine should be busy with the cluster, not with its clients.
 
+import { setTimeout as pause } from 'node:timers/promises';
 import { getRequest, percentEncode, RawConnection } from '../raw-http.ts';
 import { randomFrom } from './hostile-input.ts';
 
@@ -37,6 +39,7 @@ export class Load {
       const { status, body } = await connection.next();
       const said = status === 200 ? body.toString() : (JSON.parse(body.toString()).code as string);
       this.samples.push({ key, status, said, startMs, tookMs: performance.now() - startMs });
+      await pause(2);
     }
     connection.close();
   }

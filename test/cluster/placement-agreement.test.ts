@@ -23,7 +23,12 @@ let located: Uint8Array;
 
 beforeAll(async () => {
   const records = new Map(keys.slice(0, 1_000).map((key) => [key, Buffer.from(`value of ${key}`)]));
-  cluster = await TestCluster.start({ shardPort: 21_600, records, sliceCount: 256, routerArgs: ['--deadline', '30s', '--cache-size', '0'] });
+  cluster = await TestCluster.start({
+    shardPort: 21_600,
+    records,
+    sliceCount: 256,
+    routerArgs: ['--deadline', '30s', '--cache-size', '0'],
+  });
 });
 afterAll(async () => await cluster.close());
 
@@ -54,27 +59,29 @@ test('locate says the same for every order of --members, with the hash of the ro
 
 test('each shard answers the keys that locate gives it, and no others', async () => {
   const idBytes = Buffer.from((await cluster.status()).version!.id, 'hex');
-  await Promise.all(
-    cluster.cluster.shardAddresses.map(async (address, shard) => {
-      const connection = await RawConnection.open(address);
-      for (let start = 0; start < keyCount; start += limits.batchKeysMax) {
-        const batch = keys.slice(start, start + limits.batchKeysMax).map((key) => ({ key }));
-        connection.write(postRequest('/batch', batchContentType, encodeBatchRequest(idBytes, batch)));
-        const { body } = await connection.next();
-        if (!isBatchReply(body, idBytes, batch.length)) throw new Error(`${address}: not an answer`);
-        readBatchReply(body, (i, status) => {
-          if ((status !== batchStatus.notHeld) !== (located[start + i] === shard)) throw new Error(`${address}: ${keys[start + i]} is ${status}`);
-        });
-      }
-      connection.close();
-    }),
-  );
+  const connections = await Promise.all(cluster.cluster.shardAddresses.map((address) => RawConnection.open(address)));
+  for (let start = 0; start < keyCount; start += limits.batchKeysMax) {
+    const batch = keys.slice(start, start + limits.batchKeysMax).map((key) => ({ key }));
+    const request = postRequest('/batch', batchContentType, encodeBatchRequest(idBytes, batch));
+    for (const connection of connections) connection.write(request);
+    for (const [shard, connection] of connections.entries()) {
+      const { body } = await connection.next();
+      if (!isBatchReply(body, idBytes, batch.length)) throw new Error(`shard ${shard}: not an answer`);
+      readBatchReply(body, (i, status) => {
+        if ((status !== batchStatus.notHeld) !== (located[start + i] === shard))
+          throw new Error(`shard ${shard}: ${keys[start + i]} is ${status}`);
+      });
+    }
+  }
+  for (const connection of connections) connection.close();
 });
 
 test('the router asks nobody for a key that is not there', async () => {
   const notHeld = async (): Promise<number[]> =>
     await Promise.all(
-      cluster.cluster.shardAddresses.map(async (address) => JSON.parse((await ask(address, getRequest('/status'))).body.toString()).keys.notHeld),
+      cluster.cluster.shardAddresses.map(
+        async (address) => JSON.parse((await ask(address, getRequest('/status'))).body.toString()).keys.notHeld,
+      ),
     );
   const before = await notHeld();
   const connections = await Promise.all(Array.from({ length: 4 }, () => RawConnection.open(cluster.address)));

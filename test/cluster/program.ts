@@ -2,6 +2,7 @@
 
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import './compile-cache.ts';
 
 const program = fileURLToPath(new URL('../../deploy/pavostore.ts', import.meta.url));
 

@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Records } from '../data-sets.ts';
-import { askPipelined, getRequest, percentEncode, postRequest, RawConnection, type RawResponse } from '../raw-http.ts';
+import { ask, askPipelined, getRequest, percentEncode, postRequest, RawConnection, type RawResponse } from '../raw-http.ts';
 import { TestCluster } from './cluster-harness.ts';
 import { makeHostileInput, randomFrom, readPlainly } from './hostile-input.ts';
 import { runProgram } from './program.ts';
@@ -30,7 +30,11 @@ async function askAll(address: string, form: Form, ahead = 64): Promise<RawRespo
 }
 
 /** The values of `/mget`, asked for in groups, as bytes; undefined for a missing one. */
-async function askMany(address: string, keys: readonly string[], requestOf: (group: readonly string[]) => string): Promise<(Buffer | undefined)[]> {
+async function askMany(
+  address: string,
+  keys: readonly string[],
+  requestOf: (group: readonly string[]) => string,
+): Promise<(Buffer | undefined)[]> {
   const groups: string[][] = [];
   for (let i = 0; i < keys.length; i += 100) groups.push(keys.slice(i, i + 100));
   const responses = await askAll(
@@ -40,7 +44,9 @@ async function askMany(address: string, keys: readonly string[], requestOf: (gro
   );
   return responses.flatMap(({ status, body }, i) => {
     expect(status).toBe(200);
-    const { results } = JSON.parse(body.toString()) as { results: { key: string; keyEncoding?: 'base64'; status: string; value?: string; encoding?: 'base64' }[] };
+    const { results } = JSON.parse(body.toString()) as {
+      results: { key: string; keyEncoding?: 'base64'; status: string; value?: string; encoding?: 'base64' }[];
+    };
     expect(results.map((result) => Buffer.from(result.key, result.keyEncoding ?? 'utf8').toString('latin1'))).toEqual(groups[i]);
     return results.map((result) => {
       expect(['found', 'missing']).toContain(result.status);
@@ -60,9 +66,9 @@ const byBody = (group: readonly string[]): string => {
 };
 
 /** The keys whose answer is not the Map's: none. */
-function differing(keys: readonly string[], records: Records, valueOf: (i: number) => Buffer | undefined): string[] {
+function differing(keys: readonly string[], records: Records, valueAt: (i: number) => Buffer | undefined): string[] {
   return keys.filter((key, i) => {
-    const [expected, given] = [records.get(key), valueOf(i)];
+    const [expected, given] = [records.get(key), valueAt(i)];
     return expected === undefined || given === undefined ? expected !== given : !expected.equals(given);
   });
 }
@@ -73,7 +79,14 @@ function absentKeys(records: Records, count: number): string[] {
   const absent = new Set<string>();
   while (absent.size < count) {
     const key = present[random() % present.length]!;
-    const other = [`${key}x`, key.slice(1), key.replace(/[a-f]/g, (letter) => letter.toUpperCase()), `${key}\0`, ` ${key}`, [...key].toReversed().join('')][random() % 6]!;
+    const other = [
+      `${key}x`,
+      key.slice(1),
+      key.replace(/[a-f]/g, (letter) => letter.toUpperCase()),
+      `${key}\0`,
+      ` ${key}`,
+      [...key].toReversed().join(''),
+    ][random() % 6]!;
     if (other.length >= 1 && other.length <= 2_048 && !records.has(other)) absent.add(other);
   }
   return [...absent];
@@ -106,9 +119,14 @@ describe.each([
   afterAll(async () => await cluster.close());
 
   test('GET /get gives its value, and GET /get of other keys 404', async () => {
-    for (const address of [patientAddress, cluster.address, cluster.address]) {
-      const responses = await askAll(address, formOf(keys, 'GET'));
-      expect(differing(keys, records, (i) => (responses[i]!.status === 200 ? responses[i]!.body : undefined))).toEqual([]);
+    // Of a router without a cache; of one with a cache that is empty; and for some that are in it.
+    for (const [address, asked] of [
+      [patientAddress, keys],
+      [cluster.address, keys],
+      [cluster.address, keys.slice(0, 1_000)],
+    ] as const) {
+      const responses = await askAll(address, formOf(asked, 'GET'));
+      expect(differing(asked, records, (i) => (responses[i]!.status === 200 ? responses[i]!.body : undefined))).toEqual([]);
     }
     const responses = await askAll(cluster.address, formOf(absent, 'GET'));
     expect(new Set(responses.map(({ status }) => status))).toEqual(new Set([404]));
@@ -119,7 +137,9 @@ describe.each([
     expect(responses.map(({ status, headers }) => [status, Number(headers.get('content-length'))])).toEqual(
       keys.map((key) => [200, records.get(key)!.length]),
     );
-    expect(new Set((await askAll(patientAddress, formOf(absent.slice(0, 500), 'HEAD'))).map(({ status }) => status))).toEqual(new Set([404]));
+    expect(new Set((await askAll(patientAddress, formOf(absent.slice(0, 500), 'HEAD'))).map(({ status }) => status))).toEqual(
+      new Set([404]),
+    );
   });
 
   test.each([
@@ -145,5 +165,16 @@ describe.each([
       expect(differing(own, records, (k) => (responses[k]!.status === 200 ? responses[k]!.body : undefined))).toEqual([]);
       expect(new Set((await askAll(address, formOf(foreign.slice(0, 300), 'GET'))).map(({ status }) => status))).toEqual(new Set([421]));
     }
+  });
+
+  test.runIf(input === hostile)('a shard that has the slices on disk gives its value, read or from its cache', async () => {
+    const address = await cluster.startShard(['--memory', '17MiB']);
+    const status = JSON.parse((await ask(address, getRequest('/status'))).body.toString());
+    expect(status.memory.plan).toMatch(/^on disk/);
+    for (let round = 0; round < 2; round++) {
+      const responses = await askAll(address, formOf(keys, 'GET'));
+      expect(differing(keys, records, (i) => (responses[i]!.status === 200 ? responses[i]!.body : undefined))).toEqual([]);
+    }
+    expect(new Set((await askAll(address, formOf(absent, 'GET'))).map(({ status }) => status))).toEqual(new Set([404]));
   });
 });

@@ -1,5 +1,6 @@
 // A folder of its own for each test, what a data set in it holds, and the processes and waits that tests of `deploy` need.
 
+import '../cluster/compile-cache.ts';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

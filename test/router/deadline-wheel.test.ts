@@ -71,9 +71,15 @@ const anyStep = fc.oneof(
   fc.record({ kind: fc.constant('add' as const), amount: anyDelayMs }),
   fc.record({ kind: fc.constant('add' as const), amount: anyDelayMs }),
   fc.record({ kind: fc.constant('remove' as const), amount: fc.nat(1_000) }),
-  fc.record({ kind: fc.constant('advance' as const), amount: fc.oneof(fc.integer({ min: 0, max: 20 }), fc.double({ min: 0, max: 3_000, noNaN: true })) }),
+  fc.record({
+    kind: fc.constant('advance' as const),
+    amount: fc.oneof(fc.integer({ min: 0, max: 20 }), fc.double({ min: 0, max: 3_000, noNaN: true })),
+  }),
   // A process that stood still, for seconds or for minutes, and takes requests before its timer runs.
-  fc.record({ kind: fc.constant('stall' as const), amount: fc.oneof(fc.integer({ min: 0, max: 2_000 }), fc.integer({ min: 0, max: 300_000 })) }),
+  fc.record({
+    kind: fc.constant('stall' as const),
+    amount: fc.oneof(fc.integer({ min: 0, max: 2_000 }), fc.integer({ min: 0, max: 300_000 })),
+  }),
 );
 
 describe('the deadline wheel', () => {

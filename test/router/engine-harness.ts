@@ -1,11 +1,11 @@
 // An engine over fake shards, without a server before it: keys go in, outcomes come out.
 
-import type { ErrorCode } from '../../shared/errors.ts';
-import { MemberTable } from '../../shared/member-table.ts';
 import type { Answer } from '../../router/hot-answers.ts';
 import { KeyLookup } from '../../router/key-lookup.ts';
 import { LookupEngine } from '../../router/lookup-engine.ts';
 import { RoutedVersion } from '../../router/routed-version.ts';
+import type { ErrorCode } from '../../shared/errors.ts';
+import { MemberTable } from '../../shared/member-table.ts';
 import type { FakeShard } from './fake-shard.ts';
 
 export type Outcome = { readonly found: Buffer } | 'missing' | ErrorCode;

@@ -12,7 +12,8 @@ beforeAll(async () => {
 });
 afterAll(async () => await cluster.close());
 
-const get = async (target: string, headers: readonly string[] = []): Promise<RawResponse> => await ask(cluster.address, getRequest(target, headers));
+const get = async (target: string, headers: readonly string[] = []): Promise<RawResponse> =>
+  await ask(cluster.address, getRequest(target, headers));
 const head = async (target: string, headers: readonly string[] = []): Promise<RawResponse> =>
   await ask(cluster.address, getRequest(target, headers, 'HEAD'), { toHead: true });
 

@@ -33,7 +33,21 @@ function replyOf(response: RawResponse): Reply {
 }
 
 describe('both forms of /mget', () => {
-  const asked = ['foo', 'nobody', 'a b', 'foo', '__proto__', 'constructor', 'Größe 📏', 'empty', 'toString', longestKey, 'a#b', 'a=b&key=c?/', 'foo'];
+  const asked = [
+    'foo',
+    'nobody',
+    'a b',
+    'foo',
+    '__proto__',
+    'constructor',
+    'Größe 📏',
+    'empty',
+    'toString',
+    longestKey,
+    'a#b',
+    'a=b&key=c?/',
+    'foo',
+  ];
   const answered = asked.map((key) => {
     const value = records.get(Buffer.from(key).toString('latin1'));
     return value ? { key, status: 'found', value: value.toString() } : { key, status: 'missing' };
@@ -60,7 +74,9 @@ describe('both forms of /mget', () => {
 
   test('take 500 keys, and no more', async () => {
     const keys = Array.from({ length: 500 }, (_, i) => (i % 2 === 0 ? 'foo' : `nobody ${i}`));
-    expect(replyOf(await post({ keys })).results.map(({ status }) => status)).toEqual(keys.map((_, i) => (i % 2 === 0 ? 'found' : 'missing')));
+    expect(replyOf(await post({ keys })).results.map(({ status }) => status)).toEqual(
+      keys.map((_, i) => (i % 2 === 0 ? 'found' : 'missing')),
+    );
     const query = keys.map((key) => `key=${key.replace(' ', '+')}`).join('&');
     expect(replyOf(await ask(cluster.address, getRequest(`/mget?${query}`))).results).toHaveLength(500);
     for (const response of [await post({ keys: [...keys, 'a'] }), await ask(cluster.address, getRequest(`/mget?${query}&key=a`))]) {
@@ -82,7 +98,10 @@ describe('both forms of /mget', () => {
   });
 
   test('values beyond the room of a response are unavailable, the rest is there', async () => {
-    const response = await ask(patientAddress, getRequest(`/mget?key=foo&${bigKeys.map((key) => `key=${key}`).join('&')}&key=a&key=nobody`));
+    const response = await ask(
+      patientAddress,
+      getRequest(`/mget?key=foo&${bigKeys.map((key) => `key=${key}`).join('&')}&key=a&key=nobody`),
+    );
     const { results } = replyOf(response);
     const roomFor = Math.floor(limits.mgetValuesSizeMax / bigValue.length);
     const big = results.filter(({ key }) => bigKeys.includes(key as string));

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, afterEach, describe, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { SupervisedProcess } from '../../deploy/serve/supervised-process.ts';
 import { limits } from '../../shared/limits.ts';
 import { statusOf, TestCluster, waiting } from '../cluster/cluster-harness.ts';
@@ -61,9 +61,16 @@ describe('a shard that stands still', () => {
     process.kill(cluster.cluster.shards[0]!.pid!, signal);
   };
 
+  /** `count` keys that nobody has, of slices of the shard that stands still; different ones for each `start`. */
+  const absentOfStopped = (start: number, count: number): string[] => {
+    const found: string[] = [];
+    for (let i = 0; found.length < count; i++) if (cluster.holdersOf(`absent ${start} ${i}`)[0] === 0) found.push(`absent ${start} ${i}`);
+    return found;
+  };
+
   beforeAll(async () => {
-    cluster = await TestCluster.start({ shardPort: 21_300, records });
-    patientAddress = await cluster.startRouter(['--deadline', '4s']);
+    cluster = await TestCluster.start({ shardPort: 21_300, records, routerArgs: ['--cache-size', '0'] });
+    patientAddress = await cluster.startRouter(['--deadline', '4s', '--cache-size', '0']);
     stopped = keys.filter((key) => cluster.holdersOf(key)[0] === 0);
     others = keys.filter((key) => cluster.holdersOf(key)[0] !== 0);
   });
@@ -71,7 +78,8 @@ describe('a shard that stands still', () => {
   afterEach(async () => {
     signalShard('SIGCONT');
     await cluster.untilWhole();
-    for (const key of stopped.slice(0, 10)) expect((await ask(cluster.address, getRequest(target(key)))).body.toString()).toBe(`value of ${key}`);
+    for (const key of stopped.slice(0, 10))
+      expect((await ask(cluster.address, getRequest(target(key)))).body.toString()).toBe(`value of ${key}`);
   });
   afterAll(async () => await cluster.close());
 
@@ -92,7 +100,9 @@ describe('a shard that stands still', () => {
     expect(performance.now() - startedMs).toBeLessThan(limits.deadlineDefaultMs + toleranceMs);
     expect(results).toEqual(
       keys.map((key) =>
-        stopped.includes(key) ? { key, status: 'unavailable', code: 'deadline_exceeded' } : { key, status: 'found', value: `value of ${key}` },
+        stopped.includes(key)
+          ? { key, status: 'unavailable', code: 'deadline_exceeded' }
+          : { key, status: 'found', value: `value of ${key}` },
       ),
     );
   });
@@ -102,7 +112,10 @@ describe('a shard that stands still', () => {
     const startedMs = performance.now();
     for (const key of stopped.slice(0, 10)) expectTemporary(await ask(cluster.address, getRequest(target(key))), 'slice_unavailable');
     expect(performance.now() - startedMs).toBeLessThan(toleranceMs);
-    const response = await ask(cluster.address, getRequest(`/mget?key=${stopped[0]!.replace(' ', '+')}&key=${others[0]!.replace(' ', '+')}`));
+    const response = await ask(
+      cluster.address,
+      getRequest(`/mget?key=${stopped[0]!.replace(' ', '+')}&key=${others[0]!.replace(' ', '+')}`),
+    );
     expect(JSON.parse(response.body.toString()).results).toEqual([
       { key: stopped[0], status: 'unavailable', code: 'slice_unavailable' },
       { key: others[0], status: 'found', value: `value of ${others[0]}` },
@@ -112,10 +125,12 @@ describe('a shard that stands still', () => {
   });
 
   test('never makes a queue without bound: beyond it, 503 overloaded at once', async () => {
-    const body = JSON.stringify({ keys: Array.from({ length: limits.mgetKeysMax }, () => stopped[0]) });
     const requests = Math.ceil((limits.memberQueueMax + limits.batchesInFlightMax * limits.batchKeysMax) / limits.mgetKeysMax) + 4;
     const connections = await Promise.all(Array.from({ length: requests }, () => RawConnection.open(patientAddress)));
-    for (const connection of connections) connection.write(postRequest('/mget', 'application/json', body));
+    for (const [i, connection] of connections.entries()) {
+      const body = JSON.stringify({ keys: absentOfStopped(i * limits.mgetKeysMax, limits.mgetKeysMax) });
+      connection.write(postRequest('/mget', 'application/json', body));
+    }
     const answers = Promise.all(connections.map((connection) => connection.next()));
     await vi.waitFor(async () => expect((await statusOf(patientAddress)).keys.overloaded).toBeGreaterThan(0), { ...waiting, interval: 5 });
     expectTemporary(await ask(patientAddress, getRequest(target(stopped[0]!))), 'overloaded');

@@ -120,7 +120,13 @@ describe('a member that talks nonsense', () => {
     ['a slice beyond the last', inSlices([[0, 4]])],
     ['a slice below the first', inSlices([[-1, 3]])],
     ['a range backwards', inSlices([[3, 0]])],
-    ['ranges that overlap', inSlices([[0, 2], [2, 3]])],
+    [
+      'ranges that overlap',
+      inSlices([
+        [0, 2],
+        [2, 3],
+      ]),
+    ],
     ['half a slice', inSlices([[0, 0.5]])],
     ['ranges of text', inSlices('0-3')],
     ['2 MiB', (text) => text.padEnd(2 * 1024 * 1024)],

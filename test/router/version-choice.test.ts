@@ -8,7 +8,11 @@ import type { VersionReport } from '../../shared/status-report.ts';
 
 const id = (letter: string): string => letter.repeat(32);
 
-function version(letter: string, sequence: number, slices: { kept?: SliceRanges; loading?: SliceRanges; sliceCount?: number }): VersionReport {
+function version(
+  letter: string,
+  sequence: number,
+  slices: { kept?: SliceRanges; loading?: SliceRanges; sliceCount?: number },
+): VersionReport {
   const { kept = [], loading = [], sliceCount = 4 } = slices;
   return { id: id(letter), sequence, sliceCount, slices: { kept, loading, yielding: [], corrupt: [] } };
 }
@@ -98,12 +102,19 @@ describe('whatever the members report', () => {
     })
     .map(({ letter, sequence, kept, loading }) => version(letter, sequence, { kept, loading }));
   const anyMember = fc.record({ versions: fc.uniqueArray(anyVersion, { selector: ({ id: each }) => each }), alive: fc.boolean() });
-  const anyMembers = fc.array(anyMember, { maxLength: 4 }).map((list) => list.map(({ versions, alive }, i) => member(`m${i}`, versions, { alive })));
+  const anyMembers = fc
+    .array(anyMember, { maxLength: 4 })
+    .map((list) => list.map(({ versions, alive }, i) => member(`m${i}`, versions, { alive })));
 
   test('the sequence never falls, and the order of the members does not matter', () => {
     fc.assert(
       fc.property(anyMembers, fc.integer({ min: 1, max: 9 }), fc.boolean(), fc.nat(100_000), (members, sequence, isServing, waitedMs) => {
-        const input = { serving: isServing ? { id: id('s'), sequence } : undefined, firstRoundDone: true, waitedMs, completeForMs: () => waitedMs };
+        const input = {
+          serving: isServing ? { id: id('s'), sequence } : undefined,
+          firstRoundDone: true,
+          waitedMs,
+          completeForMs: () => waitedMs,
+        };
         const chosen = chooseVersion({ ...input, members });
         if (chosen && isServing) expect(chosen.sequence).toBeGreaterThan(sequence);
         const reversed = chooseVersion({ ...input, members: members.toReversed() });

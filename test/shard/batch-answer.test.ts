@@ -2,7 +2,14 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { answerBatch, noAnswers } from '../../shard/batch-answer.ts';
 import { HeldVersion } from '../../shard/held-version.ts';
-import { type BatchStatus, batchStatus, encodeBatchRequest, isBatchReply, readBatchReply, readBatchRequest } from '../../shared/batch-wire.ts';
+import {
+  type BatchStatus,
+  batchStatus,
+  encodeBatchRequest,
+  isBatchReply,
+  readBatchReply,
+  readBatchRequest,
+} from '../../shared/batch-wire.ts';
 import { keyHash32OfLatin1, type SliceIndex, sliceIndexOf } from '../../shared/key-hash.ts';
 import { limits } from '../../shared/limits.ts';
 import { readSlice } from '../../shared/slice-layout.ts';
@@ -44,13 +51,16 @@ const anyKey = fc.oneof(
   fc.constantFrom('__proto__', 'constructor', 'toString', 'k'.repeat(limits.keySizeMax), '\0', ' '),
 );
 const anyValue = fc.uint8Array({ maxLength: 300 }).map((bytes) => Buffer.from(bytes));
-const anyRecords = fc.array(fc.tuple(anyKey, anyValue), { maxLength: 150 }).map((list) => new Map(list));
-const anyStates = fc.array(fc.constantFrom<State>('kept', 'kept', 'loading', 'corrupt', 'absent'), { minLength: sliceCount, maxLength: sliceCount });
+const anyRecords = fc.array(fc.tuple(anyKey, anyValue), { maxLength: 60 }).map((list) => new Map(list));
+const anyStates = fc.array(fc.constantFrom<State>('kept', 'kept', 'loading', 'corrupt', 'absent'), {
+  minLength: sliceCount,
+  maxLength: sliceCount,
+});
 
 describe('a batch', () => {
   test('is answered as a plain Map would be, where the slice is kept', () => {
     fc.assert(
-      fc.property(anyRecords, anyStates, fc.array(anyKey, { maxLength: 60 }), (records, states, others) => {
+      fc.property(anyRecords, anyStates, fc.array(anyKey, { maxLength: 20 }), (records, states, others) => {
         const version = holdVersion(records, states);
         const keys = [...records.keys(), ...others, ...others].slice(0, limits.batchKeysMax);
         if (keys.length === 0) return;
@@ -72,10 +82,13 @@ describe('a batch', () => {
   });
 
   test('defers what finds no room, never the first value, and ends when it is asked again', () => {
-    const anySizes = fc.array(fc.oneof(fc.integer({ min: 0, max: 3_000_000 }), fc.constantFrom(0, limits.batchReplySizeMax, limits.valueSizeMax)), {
-      minLength: 1,
-      maxLength: 6,
-    });
+    const anySizes = fc.array(
+      fc.oneof(fc.integer({ min: 0, max: 3_000_000 }), fc.constantFrom(0, limits.batchReplySizeMax, limits.valueSizeMax)),
+      {
+        minLength: 1,
+        maxLength: 6,
+      },
+    );
     fc.assert(
       fc.property(anySizes, (sizes) => {
         const records = new Map(sizes.map((size, i) => [`key ${i}`, Buffer.alloc(size, i + 1)]));
@@ -93,7 +106,7 @@ describe('a batch', () => {
           left = left.filter((_, i) => answers[i]!.status === batchStatus.deferred);
         }
       }),
-      { numRuns: 30 },
+      { numRuns: 12 },
     );
   });
 

@@ -16,7 +16,12 @@ function view(name: string, slices: Slices = {}, options: Partial<MemberView> & 
   const { versionId = id, count = sliceCount, ...fields } = options;
   const ranges = (indices: readonly number[] = []) => rangesOf(count, (i) => indices.includes(i));
   const { kept, loading, corrupt } = slices;
-  const report = { id: versionId, sequence: 1, sliceCount: count, slices: { kept: ranges(kept), loading: ranges(loading), yielding: [], corrupt: ranges(corrupt) } };
+  const report = {
+    id: versionId,
+    sequence: 1,
+    sliceCount: count,
+    slices: { kept: ranges(kept), loading: ranges(loading), yielding: [], corrupt: ranges(corrupt) },
+  };
   return { name, zone: undefined, alive: true, state: 'ready', versions: [report], ...fields };
 }
 
@@ -37,7 +42,8 @@ function decideOf(members: readonly MemberView[], options: Partial<DecisionInput
 const placedOf = (name: string, names: readonly string[], replicas = 1): readonly number[] =>
   slicesOfMember(placeSlices({ members: names.map((each) => ({ name: each })), sliceCount, replicas }), name);
 
-const orphanedSince = (ms: number): ReadonlyMap<SliceIndex, number> => new Map(Array.from({ length: sliceCount }, (_, i) => [i as SliceIndex, ms]));
+const orphanedSince = (ms: number): ReadonlyMap<SliceIndex, number> =>
+  new Map(Array.from({ length: sliceCount }, (_, i) => [i as SliceIndex, ms]));
 
 describe('a shard loads', () => {
   test('everything when it is alone', () => {
@@ -89,7 +95,11 @@ describe('a shard loads', () => {
 describe('a slice without a holder', () => {
   const names = ['a', 'b', 'c'];
   const foreign = placedOf('c', names);
-  const members = [view('a', { kept: placedOf('a', names) }), view('b', { kept: placedOf('b', names) }), view('c', {}, { alive: false, versions: [] })];
+  const members = [
+    view('a', { kept: placedOf('a', names) }),
+    view('b', { kept: placedOf('b', names) }),
+    view('c', {}, { alive: false, versions: [] }),
+  ];
   const states = new Map(placedOf('a', names).map((sliceIndex) => [sliceIndex, 'kept' as const]));
   const taken = placedOf('a', ['a', 'b']).filter((sliceIndex) => foreign.includes(sliceIndex as SliceIndex));
 

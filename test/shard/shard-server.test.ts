@@ -28,14 +28,26 @@ let address: string;
 async function startShard(options: { members?: string; name?: string; port?: number } = {}): Promise<void> {
   const { members, name = 'tested', port = 0 } = options;
   const source = members === undefined ? undefined : parseMemberSource(members);
-  shard = new Shard({ dataDir: folder, host: '127.0.0.1', port, members: source, name, zone: undefined, replicas: 1, memory: undefined, stateDir: undefined, logLevel: 'silent' });
+  shard = new Shard({
+    dataDir: folder,
+    host: '127.0.0.1',
+    port,
+    members: source,
+    name,
+    zone: undefined,
+    replicas: 1,
+    memory: undefined,
+    stateDir: undefined,
+    logLevel: 'silent',
+  });
   address = `127.0.0.1:${await shard.start()}`;
 }
 
 const untilReady = async (): Promise<void> =>
   await vi.waitFor(async () => expect((await ask(address, getRequest('/health/ready'))).status).toBe(200), waiting);
 
-const postBatch = async (body: Buffer, type = batchContentType): Promise<RawResponse> => await ask(address, postRequest('/batch', type, body));
+const postBatch = async (body: Buffer, type = batchContentType): Promise<RawResponse> =>
+  await ask(address, postRequest('/batch', type, body));
 
 function makeFolder(): void {
   folder = join(mkdtempSync(join(tmpdir(), 'pavostore-shard-')), 'data');
@@ -150,12 +162,21 @@ describe('a shard that is alone', () => {
 
   test('answers GET /get as a router does', async () => {
     const found = await ask(address, getRequest('/get?key=key-1'));
-    expect([found.status, found.body.toString(), found.headers.get('etag')]).toEqual([200, 'value of key-1', `"${idBytes.toString('hex')}"`]);
+    expect([found.status, found.body.toString(), found.headers.get('etag')]).toEqual([
+      200,
+      'value of key-1',
+      `"${idBytes.toString('hex')}"`,
+    ]);
     expect((await ask(address, getRequest('/get?key=key-1', ['If-None-Match: *']))).status).toBe(304);
     expect((await ask(address, getRequest('/get?key=key-1', [], 'HEAD'), { toHead: true })).headers.get('content-length')).toBe('14');
     const missing = await ask(address, getRequest('/get?key=nobody'));
     expect([missing.status, problemCodeOf(missing)]).toEqual([404, 'key_not_found']);
-    for (const [target, code] of [['/get', 'key_required'], ['/get?key=%', 'key_malformed'], ['/get?key=', 'key_empty'], ['/mget?key=a', 'route_not_found']]) {
+    for (const [target, code] of [
+      ['/get', 'key_required'],
+      ['/get?key=%', 'key_malformed'],
+      ['/get?key=', 'key_empty'],
+      ['/mget?key=a', 'route_not_found'],
+    ]) {
       expect(problemCodeOf(await ask(address, getRequest(target!)))).toBe(code);
     }
   });
@@ -163,7 +184,11 @@ describe('a shard that is alone', () => {
   test('reports what it holds, with a counter that grows', async () => {
     const reports = [];
     for (let i = 0; i < 3; i++) reports.push(parseStatusReport((await ask(address, getRequest('/status'))).body.toString(), 'the shard'));
-    expect(reports[0]).toMatchObject({ name: 'tested', state: 'ready', versions: [{ id: idBytes.toString('hex'), sliceCount, slices: { kept: [[0, 15]] } }] });
+    expect(reports[0]).toMatchObject({
+      name: 'tested',
+      state: 'ready',
+      versions: [{ id: idBytes.toString('hex'), sliceCount, slices: { kept: [[0, 15]] } }],
+    });
     expect(reports[2]!.counter).toBeGreaterThan(reports[1]!.counter);
     expect(reports[1]!.counter).toBeGreaterThan(reports[0]!.counter);
   });
@@ -209,7 +234,11 @@ describe('a shard beside others', () => {
     ['half a manifest', 'manifest', (text) => text.slice(0, text.length / 2)],
     ['a manifest with another id', 'manifest', (text) => text.replace(/"id": "(.)/, (_, digit) => `"id": "${digit === '0' ? 1 : 0}`)],
     ['a manifest with other bytes of a slice', 'manifest', (text) => text.replace(/"bytes": (\d)/, '"bytes": 9$1')],
-    ['the manifest of another version', 'manifest', () => formatManifest(encodeRecords(new Map([['a', Buffer.from('b')]]), sliceCount).manifest)],
+    [
+      'the manifest of another version',
+      'manifest',
+      () => formatManifest(encodeRecords(new Map([['a', Buffer.from('b')]]), sliceCount).manifest),
+    ],
     ['an empty manifest', 'manifest', () => ''],
   ])('that finds %s is not ready, and is when it is mended', async (_name, file, change) => {
     const { id } = publishRecords(folder, records, { sliceCount });

@@ -39,8 +39,8 @@ test('256 slices cut to 1024, joined to 16 and to 1, cut to 4096: each is byte f
     const fresh = await splitFiles({ files: [file], dataDir: freshDir, sliceCount });
     expect(report).toMatchObject({ id: fresh.id, sliceCount, totals: fresh.totals, published: true });
     expect(await readSlices(dataDir, report.id)).toEqual(await readSlices(freshDir, fresh.id));
-    expect(await verifyDataSet(dataDir, undefined)).toMatchObject({ id: fresh.id, sequence: report.sequence, problems: [] });
   }
+  expect((await verifyDataSet(dataDir, undefined)).problems).toEqual([]);
   expect(await readRecords(dataDir)).toEqual(records);
   expect(await findDebris(dataDir)).toEqual([]);
 });

@@ -36,8 +36,8 @@ test('a stream is cut at line ends only, and nothing of it is lost, however it c
 
 test('a line that is too long for a record comes in pieces, and the lines around it whole', async () => {
   const long = 'x'.repeat(lineSizeMax + 1);
-  const text = `a 1\nb 2\n${long}${long}\nc 3\n${long}\n${long}`;
-  for (const size of [1_000_000, 64 * 1024 + 7, text.length]) {
+  const text = `a 1\nb 2\n${long}${'y'.repeat(100_000)}\nc 3\n${long}`;
+  for (const size of [64 * 1024 + 7, text.length]) {
     const pieces = Array.from({ length: Math.ceil(text.length / size) }, (_, i) => text.slice(i * size, (i + 1) * size));
     const cuts = await cutsOf(pieces, 1_000);
     expect(cuts.map(({ bytes }) => bytes.toString('latin1')).join('') === text).toBe(true);
