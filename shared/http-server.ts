@@ -4,7 +4,7 @@
 // The hot routes are answered by `fastPath`, ahead of fastify's routing: fastify's hooks and reply would cost more
 // than the answer itself. Whatever `fastPath` does not take goes the plain way.
 
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import Fastify, { type FastifyError, type FastifyInstance, type FastifyReply, LogController } from 'fastify';
 import { type ErrorCode, errorTable, isTemporary, PavostoreError, problemContentType, problemOf } from './errors.ts';
@@ -29,6 +29,7 @@ export type HttpServerOptions = {
 /** A fastify instance, not listening yet, so that tests can `inject`. Its log lines go to standard error as JSON. */
 export function createHttpServer(options: HttpServerOptions): HttpServer {
   const { name, logLevel, fastPath, methodsOf } = options;
+  let isClosing = false;
   const server = Fastify({
     logger: { level: logLevel, name, stream: process.stderr },
     // One line a request would cost more than the request; errors are logged by the error handler below.
@@ -56,7 +57,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
         (request, response) => {
           if (request.headers.host === undefined && request.httpVersion === '1.1') return refuseHostless(response);
           // We speak no other protocol; but Node's parser loses what the client has sent behind such a request, so it is the last one.
-          if (request.headers.upgrade !== undefined) response.shouldKeepAlive = false;
+          if (isClosing || request.headers.upgrade !== undefined) response.shouldKeepAlive = false;
           const target = originFormOf(request.url ?? '/');
           if (fastPath(request, response, target)) return;
           const path = pathOf(target);
@@ -72,6 +73,11 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
       httpServer.on('checkExpectation', (request, response) => httpServer.emit('request', request, response));
       return httpServer;
     },
+  });
+  server.addHook('preClose', (done) => {
+    isClosing = true;
+    drain(server.server);
+    done();
   });
   server.setNotFoundHandler((_request, reply) => {
     reply.hijack();
@@ -101,6 +107,20 @@ export async function listen(server: HttpServer, host: string, port: number): Pr
     throw error;
   }
   return (server.server.address() as { port: number }).port;
+}
+
+/**
+ * Ends the connections of a server that closes: Node looks once for idle ones, and one that was busy just then would be kept as long as
+ * its client goes on asking; and one with half a request for ever, since a closing server measures no times any more.
+ */
+function drain(server: Server): void {
+  if (!server.listening) return;
+  const startedMs = performance.now();
+  const timer = setInterval(() => {
+    if (performance.now() - startedMs < limits.drainMs) server.closeIdleConnections();
+    else server.closeAllConnections();
+  }, limits.drainIntervalMs).unref();
+  server.once('close', () => clearInterval(timer));
 }
 
 /** Ends a response with a problem. Safe on a response whose client has gone. */

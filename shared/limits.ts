@@ -66,6 +66,10 @@ export const limits = {
   connectionsCheckingIntervalMs: 1_000,
   /** How long a client that sent what is not HTTP may still send before it is cut off: it should read why. */
   lingerMs: 1_000,
+  /** How long a server that closes waits for the answers under way: longer than their usual deadline, shorter than `stopGraceMs`. */
+  drainMs: 5_000,
+  /** How often it looks for connections that have become idle. */
+  drainIntervalMs: 50,
   /** How long a server keeps an idle connection: must outlast every client of ours (`clientKeepAliveMs`). */
   serverKeepAliveMs: 72_000,
   retryAfterSeconds: 1,
@@ -174,3 +178,7 @@ assert(limits.publishLockWaitMs > limits.heartbeatStaleMs, 'a publisher outwaits
 assert(limits.heartbeatStaleMs > 4 * limits.heartbeatIntervalMs, 'a slow heartbeat is not a dead one');
 assert(limits.pollDeadlineMs < limits.pollIntervalMs, 'polls of one member do not pile up');
 assert(limits.memberSilentMs > 2 * limits.pollIntervalMs, 'one lost poll does not make a member dead');
+assert(
+  limits.drainMs > limits.deadlineDefaultMs && limits.drainMs < limits.stopGraceMs,
+  'a server answers what it has taken before it is killed',
+);

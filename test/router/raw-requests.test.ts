@@ -238,6 +238,13 @@ describe.concurrent('an expectation', () => {
     connection.close();
   });
 
+  test('of 100-continue is met for a GET too', async () => {
+    const connection = await RawConnection.open(cluster.address);
+    connection.write(get('Expect: 100-continue\r\n'));
+    expect([(await connection.next()).status, (await connection.next()).body.toString()]).toEqual([100, 'bar']);
+    connection.close();
+  });
+
   test('that nobody knows is ignored', async () => {
     const response = await ask(cluster.address, get('Expect: magic\r\n'));
     expect([response.status, response.body.toString()]).toEqual([200, 'bar']);
