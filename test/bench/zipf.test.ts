@@ -42,7 +42,9 @@ describe('ranks by Zipf’s law', () => {
     }
     for (const [place, top] of tops.entries()) {
       const share = zipfShare({ n, exponent: 0.99 }, top);
-      expect(Math.abs(counts[place]! / draws - share), `top ${top}, seed ${seed}`).toBeLessThanOrEqual(5 * Math.sqrt((share * (1 - share)) / draws));
+      expect(Math.abs(counts[place]! / draws - share), `top ${top}, seed ${seed}`).toBeLessThanOrEqual(
+        5 * Math.sqrt((share * (1 - share)) / draws),
+      );
     }
   });
 

@@ -109,13 +109,13 @@ describe('a record cache against a plain map', () => {
     const random = randomNumbers(7);
     const bytes = 1_000_000;
     const cache = new TextCache({ bytes, recordSize: 100 });
-    const valueOf = (n: number): string => `${n};`.repeat(1 + (n % 40));
+    const valueOfKey = (n: number): string => `${n};`.repeat(1 + (n % 40));
     let hits = 0;
     for (let i = 0; i < 200_000; i++) {
       const n = Math.floor(random() ** 3 * 100_000);
       const value = cache.get(`key-${n}`);
-      if (value === undefined) cache.set(`key-${n}`, valueOf(n));
-      else if (value !== valueOf(n)) expect.unreachable(`key-${n} gave ${value}`);
+      if (value === undefined) cache.set(`key-${n}`, valueOfKey(n));
+      else if (value !== valueOfKey(n)) expect.unreachable(`key-${n} gave ${value}`);
       else hits++;
     }
     expect(hits).toBe(cache.stats.hits);
