@@ -74,7 +74,7 @@ export function candidatesOf(members: readonly Member[]): readonly VersionCandid
       isLoading,
       covered: has.reduce((sum, one) => sum + one, 0),
     }))
-    .sort((a, b) => b.sequence - a.sequence);
+    .sort((a, b) => b.sequence - a.sequence || (a.id < b.id ? -1 : 1));
 }
 
 /** Of the candidates, newest first, the one with the greatest share of its slices held; undefined when none holds anything. */
