@@ -307,18 +307,47 @@ describe('which records stay', () => {
     expect(hits / hot, `seed ${seed}`).toBeGreaterThan(0.95);
   });
 
-  test('when other keys become hot, it follows', () => {
+  test('keys that are asked for once displace none of those that are asked for often', () => {
+    const cache = new RecordCache({ bytes: 100_000, recordSize: size });
+    for (let n = 0; n < 2_000; n++) ask(cache, n);
+    const hot = Array.from({ length: 2_000 }, (_, n) => n).filter((n) => ask(cache, n));
+    for (let round = 0; round < 8; round++) for (const n of hot) ask(cache, n);
+    const { evictions, rejected } = cache.stats;
+    for (let n = 10_000; n < 12_000; n++) ask(cache, n);
+    expect(hot.length).toBeGreaterThan(700);
+    expect(cache.stats).toMatchObject({ evictions, rejected: rejected + 2_000, entries: hot.length });
+  });
+
+  test('when other keys become hot it follows, however long the old ones were', () => {
     const seed = 8;
     const random = randomNumbers(seed);
-    const cache = newCache();
-    const hot = budget / size / 2;
+    const cache = new RecordCache({ bytes: 200_000, recordSize: size });
+    const hot = 700;
     const askMany = (from: number, times: number): number => {
       let hits = 0;
       for (let i = 0; i < times; i++) if (ask(cache, from + Math.floor(random() * hot))) hits++;
       return hits / times;
     };
     askMany(0, 500_000);
-    askMany(1_000_000, 200_000);
-    expect(askMany(1_000_000, 50_000), `seed ${seed}`).toBeGreaterThan(0.98);
+    askMany(1_000_000, 20_000);
+    expect(askMany(1_000_000, 20_000), `seed ${seed}`).toBeGreaterThan(0.98);
+  });
+
+  test('it remembers for long while the same keys stay hot, and for short while they change', () => {
+    const seed = 9;
+    const random = randomNumbers(seed);
+    const nextRank = zipfRanks({ n: keyCount, exponent: 0.99, seed });
+    const cache = newCache();
+    const keys = Uint32Array.from({ length: keyCount }, (_, rank) => rank);
+    const askMany = (times: number, changesPerAsk: number): void => {
+      for (let i = 0, changes = 0; i < times; i++) {
+        for (changes += changesPerAsk; changes >= 1; changes--) keys[Math.floor(random() * keyCount)] = Math.floor(random() * 2 ** 32);
+        ask(cache, keys[nextRank() - 1]!);
+      }
+    };
+    askMany(800_000, 0);
+    expect(cache.stats.halfLife, `seed ${seed}`).toBe(40);
+    askMany(800_000, 0.5);
+    expect(cache.stats.halfLife, `seed ${seed}`).toBe(2.5);
   });
 });
