@@ -64,7 +64,7 @@ export class HotAnswers {
   put(versionId: string, key: string, answer: Answer): void {
     if (answer !== null && typeof answer !== 'string') return;
     if (this.#sizeMax === 0 || versionId !== this.#versionId || this.#entries.has(key)) return;
-    const entry: Entry = { key, answer, isMarked: false, older: this.#newest, newer: undefined };
+    const entry: Entry = { key: ownCopyOf(key), answer, isMarked: false, older: this.#newest, newer: undefined };
     const size = sizeOf(entry);
     if (size > this.#sizeMax / limits.hotAnswersMin) return;
     while (this.#size + size > this.#sizeMax) this.#evict();
@@ -72,7 +72,7 @@ export class HotAnswers {
     if (this.#newest) this.#newest.newer = entry;
     this.#newest = entry;
     this.#oldest ??= entry;
-    this.#entries.set(key, entry);
+    this.#entries.set(entry.key, entry);
     this.#size += size;
   }
 
@@ -101,6 +101,11 @@ export class HotAnswers {
     this.#entries.delete(victim.key);
     this.#size -= sizeOf(victim);
   }
+}
+
+/** A key is a part of its request's text, and would keep the whole of it. */
+function ownCopyOf(key: string): string {
+  return Buffer.from(key, 'latin1').toString('latin1');
 }
 
 function sizeOf({ key, answer }: Entry): number {

@@ -16,7 +16,10 @@ export abstract class KeyLookup extends WheelEntry {
   /** One character a byte. */
   readonly key: string;
   readonly version: RoutedVersion;
+  readonly keyHash32: number;
   readonly sliceIndex: SliceIndex;
+  /** Owned by `Flights`: the next in its chain. */
+  nextFlight: KeyLookup | undefined = undefined;
   readonly #engine: LookupEngine;
   /** How often it was sent, not counting repetitions that the shard asked for. */
   tries = 0;
@@ -33,7 +36,8 @@ export abstract class KeyLookup extends WheelEntry {
     this.#engine = engine;
     this.version = version;
     this.key = key;
-    this.sliceIndex = sliceIndexOf(keyHash32OfLatin1(key), version.sliceBits);
+    this.keyHash32 = keyHash32OfLatin1(key);
+    this.sliceIndex = sliceIndexOf(this.keyHash32, version.sliceBits);
   }
 
   /** Nobody waits for it any more. */

@@ -10,6 +10,7 @@ import type { ErrorCode } from '../shared/errors.ts';
 import type { BatchFailure } from '../shared/http-client.ts';
 import { limits } from '../shared/limits.ts';
 import { DeadlineWheel } from './deadline-wheel.ts';
+import { Flights } from './flights.ts';
 import { type Answer, HotAnswers } from './hot-answers.ts';
 import type { KeyLookup } from './key-lookup.ts';
 import { MemberLane } from './member-lane.ts';
@@ -29,9 +30,8 @@ export class LookupEngine {
   readonly #options: EngineOptions;
   readonly #wheel = new DeadlineWheel();
   readonly hotAnswers: HotAnswers;
-  /** The leaders on their way, by key; of the version that was admitted last. */
-  #flights = new Map<string, KeyLookup>();
-  #flightsVersionId = '';
+  /** The leaders on their way. */
+  readonly #flights = new Flights();
   readonly #lanes = new Map<string, MemberLane>();
   readonly #dirty = new Set<MemberLane>();
   #flushScheduled = false;
@@ -94,7 +94,7 @@ export class LookupEngine {
 
   /** Called by a leader when it is answered, failed, or abandoned: the next one who asks for its key asks anew. */
   endFlight(lookup: KeyLookup): void {
-    if (this.#flights.get(lookup.key) === lookup) this.#flights.delete(lookup.key);
+    this.#flights.remove(lookup);
   }
 
   /** Called by a lookup when it is settled. */
@@ -110,14 +110,9 @@ export class LookupEngine {
 
   /** True when the same key of the same version is on its way already, and there is room behind it; otherwise this lookup leads. */
   #followFlight(lookup: KeyLookup): boolean {
-    if (lookup.version.id !== this.#flightsVersionId) {
-      // The flights of the version before end by themselves; nobody joins them any more.
-      this.#flights = new Map();
-      this.#flightsVersionId = lookup.version.id;
-    }
-    const leader = this.#flights.get(lookup.key);
+    const leader = this.#flights.find(lookup);
     if (leader === undefined) {
-      this.#flights.set(lookup.key, lookup);
+      this.#flights.add(lookup);
       return false;
     }
     if (leader.followerCount >= limits.flightFollowersMax) return false;

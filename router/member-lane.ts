@@ -1,5 +1,6 @@
 // The way to one shard: the keys that wait for it, and the few batches under way. Keys that come in the same turn of the event
-// loop leave together at its end; while `batchesInFlightMax` batches are under way, keys wait, so that load makes the batches larger.
+// loop leave together at its end. A batch costs as much as some ten keys: while one is under way, the next leaves when it is large enough to
+// be worth that, when the reply comes, or after `batchPatienceMs`, so that a slow one (a huge value, a read from disk) holds up nobody.
 //
 //     push(key) ─> waiting ──(end of the turn)──> batch 1..4 in flight ─> reply ─> each key settled or handed back
 //
@@ -30,6 +31,8 @@ export class MemberLane {
   #sweptTick = -1;
   /** Set while the shard is left alone, because it had no room for any key. */
   #pauseTimer: NodeJS.Timeout | undefined;
+  /** Set while keys wait for a batch that is worth sending. */
+  #patienceTimer: NodeJS.Timeout | undefined;
   /** Since the start: for `/status`. */
   readonly counts = { batches: 0, keys: 0, failures: 0 };
 
@@ -70,13 +73,14 @@ export class MemberLane {
   /** Sends what waits, as far as batches may be under way. */
   flush(): void {
     while (!this.#pauseTimer && this.#waiting.length > 0 && this.#batchesInFlight < limits.batchesInFlightMax) {
-      const batch = this.#takeBatch();
-      if (batch.length > 0) this.#send(batch, batch[0]!.version);
+      if (this.#batchesInFlight > 0 && this.#waiting.length < limits.batchKeysWorth) return this.#bePatient();
+      this.#sendBatch();
     }
   }
 
   async close(): Promise<void> {
     clearTimeout(this.#pauseTimer);
+    clearTimeout(this.#patienceTimer);
     await this.#pool.close();
   }
 
@@ -94,6 +98,18 @@ export class MemberLane {
     }
     this.#waiting = taken === this.#waiting.length ? [] : this.#waiting.slice(taken);
     return batch;
+  }
+
+  #sendBatch(): void {
+    const batch = this.#takeBatch();
+    if (batch.length > 0) this.#send(batch, batch[0]!.version);
+  }
+
+  #bePatient(): void {
+    this.#patienceTimer ??= setTimeout(() => {
+      this.#patienceTimer = undefined;
+      if (!this.#pauseTimer && this.#batchesInFlight < limits.batchesInFlightMax) this.#sendBatch();
+    }, limits.batchPatienceMs);
   }
 
   #send(batch: KeyLookup[], version: RoutedVersion): void {

@@ -1,5 +1,5 @@
-// The HTTP server of a router: the whole contract with clients. `/get` is answered by the fast path, ahead of fastify's routing;
-// all else is plain routes.
+// The HTTP server of a router: the whole contract with clients. `/get` is answered ahead of fastify's routing; all else is
+// plain routes.
 
 import { PavostoreError } from '../shared/errors.ts';
 import { createHttpServer, type HttpReply, type HttpServer } from '../shared/http-server.ts';
@@ -32,12 +32,7 @@ export function buildRouterServer(router: RouterView, options: { logLevel: strin
     name: 'router',
     logLevel: options.logLevel,
     methodsOf,
-    fastPath: (request, response, target) => {
-      const isGet = target.startsWith('/get') && (target.length === 4 || target.charCodeAt(4) === 0x3f);
-      if (!isGet || (request.method !== 'GET' && request.method !== 'HEAD')) return false;
-      answerGet(router.engine, router.version, request, response, target);
-      return true;
-    },
+    answerGet: (target, exchange) => answerGet(router.engine, router.version, target, exchange),
   });
 
   // Parsed here, not by fastify: malformed UTF-8 and lone surrogates are errors of the client, never replaced silently.

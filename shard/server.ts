@@ -11,10 +11,11 @@ import {
   readBatchRequest,
 } from '../shared/batch-wire.ts';
 import type { ErrorCode } from '../shared/errors.ts';
-import { sendValue } from '../shared/get-response.ts';
-import { createHttpServer, type HttpServer, sendProblem } from '../shared/http-server.ts';
+import type { GetExchange } from '../shared/get-response.ts';
+import { createHttpServer, type HttpServer } from '../shared/http-server.ts';
 import { parseGetKey } from '../shared/key-query.ts';
 import { limits } from '../shared/limits.ts';
+import { sendProblem } from '../shared/problem-response.ts';
 import type { StatusReport } from '../shared/status-report.ts';
 import { type AnswerCounts, answerBatch } from './batch-answer.ts';
 import { DiskBatch } from './disk-batch.ts';
@@ -44,15 +45,10 @@ export function buildShardServer(shard: ShardView, options: { logLevel: string }
     name: `shard ${shard.name}`,
     logLevel: options.logLevel,
     methodsOf,
+    answerGet: (target, exchange) => answerGet(shard, target, exchange),
     fastPath: (request, response, target) => {
-      if (request.method === 'POST' && target === '/batch') receiveBatch(shard, request, response);
-      else if (
-        target.startsWith('/get') &&
-        (target.length === 4 || target[4] === '?') &&
-        (request.method === 'GET' || request.method === 'HEAD')
-      ) {
-        answerGet(shard, request, response, target);
-      } else return false;
+      if (request.method !== 'POST' || target !== '/batch') return false;
+      receiveBatch(shard, request, response);
       return true;
     },
   });
@@ -64,18 +60,18 @@ export function buildShardServer(shard: ShardView, options: { logLevel: string }
   return server;
 }
 
-function answerGet(shard: ShardView, request: IncomingMessage, response: ServerResponse, target: string): void {
+function answerGet(shard: ShardView, target: string, exchange: GetExchange): void {
   const key = parseGetKey(target);
-  if (typeof key !== 'string') return sendProblem(response, key.code);
+  if (typeof key !== 'string') return exchange.sendProblem(key.code);
   const version = shard.versions[0];
-  if (!version) return sendProblem(response, 'no_version');
+  if (!version) return exchange.sendProblem('no_version');
   const bytes = Buffer.from(key, 'latin1');
   // A batch of one: its reply holds one status, and the value.
   const batch = { versionId: version.idBytes, count: 1, keyStarts: Uint32Array.of(0, bytes.length + 2), bytes };
   answerFrom(shard, version, batch, (reply) => {
     readBatchReply(reply, (_, status, start, end) => {
-      if (status === batchStatus.found) sendValue(request, response, version.headers, valueIn(reply, start, end));
-      else sendProblem(response, problemOfStatus(status), { headers: version.headers.missing });
+      if (status === batchStatus.found) exchange.sendValue(version.headers, valueIn(reply, start, end));
+      else exchange.sendProblem(problemOfStatus(status), version.headers);
     });
   });
 }

@@ -1,86 +1,93 @@
-// The answer to a `GET /get` as every process of ours gives it: the value's bytes exactly, the version as ETag.
+// The answer to a `GET /get` as every process of ours gives it: the value's bytes exactly, the version as ETag. A `GetExchange` is one
+// request that is owed its answer: over Node's response here, over a bare socket in get-connection.ts.
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { ErrorCode } from './errors.ts';
 import { limits } from './limits.ts';
+import { type ProblemText, problemText, sendProblem } from './problem-response.ts';
+
+/** One `GET /get`, to be answered by exactly one call; whether its client is still there does not matter. */
+export interface GetExchange {
+  /** 200 with the value, a latin1 string or bytes. */
+  sendValue(version: VersionHeaders, value: string | Buffer): void;
+  /** With the version that was looked into, where there was one. */
+  sendProblem(code: ErrorCode, version?: VersionHeaders): void;
+}
 
 /** The headers of answers from one version, made once. */
 export type VersionHeaders = {
   readonly etag: string;
   readonly found: readonly string[];
-  /** The head of a 200 on a connection that is kept, up to the value of its Content-Length, which comes last but for Date. */
-  readonly foundHead: string;
   readonly notModified: string[];
   readonly missing: readonly string[];
+  /** The head of a 200 on a connection that is kept, up to the value of its Content-Length. */
+  readonly foundText: string;
+  /** A 404 on a connection that is kept. */
+  readonly missingText: ProblemText;
 };
+
+/** What a response says of a connection that stays open. */
+export const keepAliveText = `Connection: keep-alive\r\nKeep-Alive: timeout=${limits.serverKeepAliveMs / 1_000}\r\n`;
 
 export function versionHeadersOf(id: string): VersionHeaders {
   const etag = `"${id}"`;
-  const keepAlive = `Connection: keep-alive\r\nKeep-Alive: timeout=${limits.serverKeepAliveMs / 1_000}\r\n`;
+  const found = ['Content-Type', 'text/plain; charset=utf-8', 'X-Content-Type-Options', 'nosniff'];
+  const notModified = ['ETag', etag, 'Cache-Control', 'no-cache', 'Pavostore-Version', id];
+  found.push(...notModified);
   return {
     etag,
-    foundHead:
-      'HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\n' +
-      `ETag: ${etag}\r\nCache-Control: no-cache\r\nPavostore-Version: ${id}\r\n${keepAlive}Content-Length: `,
-    found: [
-      'Content-Type',
-      'text/plain; charset=utf-8',
-      'X-Content-Type-Options',
-      'nosniff',
-      'ETag',
-      etag,
-      'Cache-Control',
-      'no-cache',
-      'Pavostore-Version',
-      id,
-    ],
-    notModified: ['ETag', etag, 'Cache-Control', 'no-cache', 'Pavostore-Version', id],
+    found,
+    notModified,
     missing: ['Pavostore-Version', id],
+    foundText: `HTTP/1.1 200 OK\r\n${linesOf(found)}${keepAliveText}Content-Length: `,
+    missingText: problemText('key_not_found', `Pavostore-Version: ${id}\r\n${keepAliveText}`),
   };
 }
 
-/** 200 with the value, a latin1 string or bytes; or 304 when the client has this version's answer. */
-export function sendValue(request: IncomingMessage, response: ServerResponse, version: VersionHeaders, value: string | Buffer): void {
-  const condition = ifNoneMatchOf(request.rawHeaders);
-  if (condition !== undefined && matchesEtag(condition, version.etag)) {
-    response.writeHead(304, version.notModified);
-    response.end();
-    return;
+function linesOf(headers: readonly string[]): string {
+  let lines = '';
+  for (let i = 0; i < headers.length; i += 2) lines += `${headers[i]}: ${headers[i + 1]}\r\n`;
+  return lines;
+}
+
+/** A request that Node has parsed. */
+export class ResponseExchange implements GetExchange {
+  readonly #request: IncomingMessage;
+  readonly #response: ServerResponse;
+
+  constructor(request: IncomingMessage, response: ServerResponse) {
+    this.#request = request;
+    this.#response = response;
   }
-  if (typeof value !== 'string' || request.method !== 'GET' || !response.shouldKeepAlive) {
-    response.writeHead(200, [...version.found, 'Content-Length', String(value.length)]);
-    response.end(value, 'latin1');
-    return;
+
+  /** Or 304 when the client has this version's answer. */
+  sendValue(version: VersionHeaders, value: string | Buffer): void {
+    const condition = this.#request.headers['if-none-match'];
+    if (condition !== undefined && matchesEtag(condition, version.etag)) {
+      this.#response.writeHead(304, version.notModified);
+      this.#response.end();
+      return;
+    }
+    this.#response.writeHead(200, [...version.found, 'Content-Length', String(value.length)]);
+    this.#response.end(value, 'latin1');
   }
-  // The usual answer: its header as one text that is ready but for the length, given to Node as if `writeHead` had made it. Node would check
-  // and join the same eight fields for each response, a fifth of all that a GET costs. docs/decisions/007-a-ready-header.md.
-  (response as unknown as { _header: string })._header = `${version.foundHead}${value.length}\r\nDate: ${httpDate()}\r\n\r\n`;
-  response.end(value, 'latin1');
+
+  sendProblem(code: ErrorCode, version?: VersionHeaders): void {
+    sendProblem(this.#response, code, { headers: version?.missing });
+  }
 }
 
 let dateSecond = 0;
 let dateText = '';
 
 /** The Date of responses, made once a second. */
-function httpDate(): string {
+export function httpDate(): string {
   const second = Math.floor(Date.now() / 1_000);
   if (second !== dateSecond) {
     dateSecond = second;
     dateText = new Date(1_000 * second).toUTCString();
   }
   return dateText;
-}
-
-/**
- * Reads the raw list: building Node's header object would cost more than the rest of a look-up. Fields of one name are one
- * list (RFC 9110, 5.3).
- */
-function ifNoneMatchOf(rawHeaders: readonly string[]): string | undefined {
-  let condition: string | undefined;
-  for (let i = 0; i < rawHeaders.length; i += 2) {
-    if (rawHeaders[i]!.length !== 13 || rawHeaders[i]!.toLowerCase() !== 'if-none-match') continue;
-    condition = condition === undefined ? rawHeaders[i + 1]! : `${condition},${rawHeaders[i + 1]}`;
-  }
-  return condition;
 }
 
 /** RFC 9110, 13.1.2: weak comparison with each tag of the list, or `*`. */

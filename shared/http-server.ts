@@ -1,15 +1,18 @@
 // The door of fastify: how every HTTP server of ours is set up. Errors are RFC 9457 problems with a stable code, those of
 // Node's own parser included; half-sent requests end in time; another method on a known path is 405, another path 404.
 //
-// The hot routes are answered by `fastPath`, ahead of fastify's routing: fastify's hooks and reply would cost more
-// than the answer itself. Whatever `fastPath` does not take goes the plain way.
+// A connection is read by a `GetConnection` as long as plain GETs come over it; all else is parsed by Node. `/get` and `fastPath` are
+// answered ahead of fastify's routing: its hooks and reply would cost more than the answer itself. Everything else goes the plain way.
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import Fastify, { type FastifyError, type FastifyInstance, type FastifyReply, LogController } from 'fastify';
-import { type ErrorCode, errorTable, isTemporary, PavostoreError, problemContentType, problemOf } from './errors.ts';
+import { type ErrorCode, errorTable, PavostoreError, problemContentType, problemOf } from './errors.ts';
+import { GetConnection } from './get-connection.ts';
+import { type GetExchange, ResponseExchange } from './get-response.ts';
 import { originFormOf, pathOf } from './key-query.ts';
 import { limits } from './limits.ts';
+import { sendProblem } from './problem-response.ts';
 
 export type HttpServer = FastifyInstance;
 export type HttpReply = FastifyReply;
@@ -21,15 +24,18 @@ export type HttpServerOptions = {
   /** Stands in every log line: `router`, or `shard` and the member's name. */
   readonly name: string;
   readonly logLevel: string;
-  readonly fastPath: FastPath;
-  /** The methods of each path: of the plain routes and of those that `fastPath` answers. */
+  /** Answers a GET or HEAD of `/get`. Must not throw. */
+  readonly answerGet: (target: string, exchange: GetExchange) => void;
+  readonly fastPath?: FastPath;
+  /** The methods of each path: of the plain routes, of `/get`, and of those that `fastPath` answers. */
   readonly methodsOf: Readonly<Record<string, readonly string[]>>;
 };
 
 /** A fastify instance, not listening yet, so that tests can `inject`. Its log lines go to standard error as JSON. */
 export function createHttpServer(options: HttpServerOptions): HttpServer {
-  const { name, logLevel, fastPath, methodsOf } = options;
+  const { name, logLevel, answerGet, fastPath, methodsOf } = options;
   let isClosing = false;
+  const getConnections = new Set<GetConnection>();
   const server = Fastify({
     logger: { level: logLevel, name, stream: process.stderr },
     // One line a request would cost more than the request; errors are logged by the error handler below.
@@ -59,8 +65,11 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
           // We speak no other protocol; but Node's parser loses what the client has sent behind such a request, so it is the last one.
           if (isClosing || request.headers.upgrade !== undefined) response.shouldKeepAlive = false;
           const target = originFormOf(request.url ?? '/');
-          if (fastPath(request, response, target)) return;
           const path = pathOf(target);
+          if (path === '/get' && (request.method === 'GET' || request.method === 'HEAD')) {
+            return answerGet(target, new ResponseExchange(request, response));
+          }
+          if (fastPath?.(request, response, target)) return;
           const allowed = Object.hasOwn(methodsOf, path) ? methodsOf[path]! : undefined;
           if (allowed && !allowed.includes(request.method ?? '')) return refuseMethod(request, response, allowed);
           // No path of ours has an escape; fastify would decode it, and take another spelling of some paths but not of all.
@@ -71,12 +80,13 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
       );
       // An expectation that nobody knows may be ignored (RFC 9110, 10.1.1); Node would answer 417 without a body.
       httpServer.on('checkExpectation', (request, response) => httpServer.emit('request', request, response));
+      readPlainGets(httpServer, { answerGet, isClosing: () => isClosing, connections: getConnections });
       return httpServer;
     },
   });
   server.addHook('preClose', (done) => {
     isClosing = true;
-    drain(server.server);
+    drain(server.server, getConnections);
     done();
   });
   server.setNotFoundHandler((_request, reply) => {
@@ -113,32 +123,42 @@ export async function listen(server: HttpServer, host: string, port: number): Pr
  * Ends the connections of a server that closes: Node looks once for idle ones, and one that was busy just then would be kept as long as
  * its client goes on asking; and one with half a request for ever, since a closing server measures no times any more.
  */
-function drain(server: Server): void {
+function drain(server: Server, getConnections: ReadonlySet<GetConnection>): void {
   if (!server.listening) return;
   const startedMs = performance.now();
-  const timer = setInterval(() => {
-    if (performance.now() - startedMs < limits.drainMs) server.closeIdleConnections();
-    else server.closeAllConnections();
-  }, limits.drainIntervalMs).unref();
+  const closeIdle = (): void => {
+    const isLate = performance.now() - startedMs >= limits.drainMs;
+    if (isLate) server.closeAllConnections();
+    else server.closeIdleConnections();
+    for (const connection of getConnections) if (isLate || connection.isIdle) connection.destroy();
+  };
+  closeIdle();
+  const timer = setInterval(closeIdle, limits.drainIntervalMs).unref();
   server.once('close', () => clearInterval(timer));
 }
 
-/** Ends a response with a problem. Safe on a response whose client has gone. */
-export function sendProblem(
-  response: ServerResponse,
-  code: ErrorCode,
-  options: { detail?: string | undefined; headers?: readonly string[] | undefined } = {},
+/** Puts a `GetConnection` before Node's own reading of each new connection. */
+function readPlainGets(
+  server: Server,
+  options: Pick<HttpServerOptions, 'answerGet'> & { isClosing: () => boolean; connections: Set<GetConnection> },
 ): void {
-  if (response.headersSent) {
-    response.destroy();
-    return;
-  }
-  const body = JSON.stringify(problemOf(code, options.detail));
-  const headers = ['Content-Type', problemContentType, 'Content-Length', String(Buffer.byteLength(body)), 'Cache-Control', 'no-store'];
-  if (isTemporary(code)) headers.push('Retry-After', String(limits.retryAfterSeconds));
-  if (options.headers) headers.push(...options.headers);
-  response.writeHead(errorTable[code].status, headers);
-  response.end(body);
+  const { answerGet, isClosing, connections } = options;
+  const nodeListeners = server.listeners('connection');
+  server.removeAllListeners('connection');
+  server.on('connection', (socket: Socket) => {
+    const connection = new GetConnection(socket, {
+      answerGet,
+      isClosing,
+      handOver: (from, bytes) => {
+        // Node takes any stream that is given to it as a connection; what was read of it before goes back into it.
+        for (const listener of nodeListeners) listener.call(server, from);
+        from.unshift(bytes);
+        from.resume();
+      },
+      onEnd: (ended) => connections.delete(ended),
+    });
+    connections.add(connection);
+  });
 }
 
 function refuseMethod(request: IncomingMessage, response: ServerResponse, allowed: readonly string[]): void {

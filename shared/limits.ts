@@ -72,6 +72,10 @@ export const limits = {
   drainIntervalMs: 50,
   /** How long a server keeps an idle connection: must outlast every client of ours (`clientKeepAliveMs`). */
   serverKeepAliveMs: 72_000,
+  /** A connection is kept so much longer than its client is told, as Node does it: the client should be the one who closes. */
+  serverKeepAliveSlackMs: 1_000,
+  /** Header fields of a plain GET: twice what browsers send; more is for Node's parser. A connection remembers them. */
+  plainFieldsSizeMax: 2 * KiB,
   retryAfterSeconds: 1,
 
   // The hop between router and shard.
@@ -82,6 +86,10 @@ export const limits = {
   batchRequestSizeMax: 3 * MiB,
   /** Batches in flight to one member: more would make them smaller, fewer would let one large value hold up the rest. */
   batchesInFlightMax: 4,
+  /** While a batch is under way, so many keys make another one worth its cost, which is that of some ten keys. */
+  batchKeysWorth: 64,
+  /** How long fewer keys wait for a batch under way: most replies come in a fraction of it. */
+  batchPatienceMs: 1,
   /** How much more loaded than another, in keys, a holder may be and still be preferred because its batch is open: some tens of microseconds of its work. */
   batchAffinityKeys: 64,
   /** How long a shard that deferred every key of a batch is left alone: it has its hands full. */

@@ -1,0 +1,213 @@
+// A connection with plain GETs on the bare socket, with others among them, and what its client may do to it. Real sockets.
+
+import { connect } from 'node:net';
+import fc from 'fast-check';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { type GetExchange, versionHeadersOf } from '../../shared/get-response.ts';
+import { createHttpServer, type HttpServer, listen } from '../../shared/http-server.ts';
+import { limits } from '../../shared/limits.ts';
+import { ask, RawConnection } from '../raw-http.ts';
+
+const version = versionHeadersOf('0123456789abcdef0123456789abcdef');
+const hugeSize = 8 * 1024 * 1024;
+
+/** Answered only when the test says so. */
+let due: GetExchange[] = [];
+let onDue: (() => void) | undefined;
+
+function answer(target: string, exchange: GetExchange): void {
+  const key = target.slice('/get?key='.length);
+  if (key === 'later') {
+    due.push(exchange);
+    onDue?.();
+  } else if (key === 'huge') exchange.sendValue(version, Buffer.alloc(hugeSize, 0x61));
+  else if (key === 'absent') exchange.sendProblem('key_not_found', version);
+  else setImmediate(() => exchange.sendValue(version, `the value of ${key}`));
+}
+
+const server: HttpServer = createHttpServer({
+  name: 'test',
+  logLevel: 'silent',
+  methodsOf: { '/get': ['GET', 'HEAD'] },
+  answerGet: answer,
+});
+server.get('/health/live', (_, reply) => reply.send({ status: 'live' }));
+let address: string;
+
+beforeAll(async () => {
+  address = `127.0.0.1:${await listen(server, '127.0.0.1', 0)}`;
+});
+afterAll(async () => await server.close());
+
+const get = (key: string, fields = ''): string => `GET /get?key=${key} HTTP/1.1\r\nHost: t\r\n${fields}\r\n`;
+const untilDue = (count: number): Promise<void> =>
+  new Promise((resolve) => {
+    onDue = () => {
+      if (due.length === count) resolve();
+    };
+    onDue();
+  });
+
+it('requests sent ahead are answered one after the other, in order, plain or not', async () => {
+  const connection = await RawConnection.open(address);
+  connection.write(
+    get('a') +
+      get('absent') +
+      get('b') +
+      get('c', 'TE: trailers\r\n') +
+      get('d') +
+      'GET /health/live HTTP/1.1\r\nHost: t\r\n\r\n' +
+      get('e'),
+  );
+  for (const key of ['a', 'absent', 'b', 'c', 'd']) {
+    const response = await connection.next();
+    if (key === 'absent') expect(response.status).toBe(404);
+    else expect(response.body.toString()).toBe(`the value of ${key}`);
+  }
+  expect((await connection.next()).body.toString()).toBe('{"status":"live"}');
+  expect((await connection.next()).body.toString()).toBe('the value of e');
+  connection.close();
+});
+
+it('a request that comes in pieces is answered, and those after it', async () => {
+  const connection = await RawConnection.open(address);
+  const bytes = get('a');
+  for (let i = 0; i < bytes.length; i++) {
+    connection.write(bytes.slice(i, i + 1));
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  expect((await connection.next()).body.toString()).toBe('the value of a');
+  connection.write(get('b'));
+  expect((await connection.next()).body.toString()).toBe('the value of b');
+  connection.close();
+});
+
+it('a client that sends no more still gets the answers that it is owed', async () => {
+  due = [];
+  const socket = connect({ host: '127.0.0.1', port: Number(address.split(':')[1]), allowHalfOpen: true });
+  socket.end(get('later') + get('b'));
+  await untilDue(1);
+  const chunks: Buffer[] = [];
+  socket.on('data', (chunk: Buffer) => chunks.push(chunk));
+  due[0]!.sendValue(version, 'the late value');
+  await new Promise((resolve) => socket.once('end', resolve));
+  const text = Buffer.concat(chunks).toString();
+  expect(text.indexOf('the late value')).toBeGreaterThan(0);
+  expect(text.indexOf('the value of b')).toBeGreaterThan(text.indexOf('the late value'));
+});
+
+it('an answer to a client that has gone goes nowhere', async () => {
+  due = [];
+  const socket = connect({ host: '127.0.0.1', port: Number(address.split(':')[1]) });
+  socket.write(get('later'));
+  await untilDue(1);
+  socket.resetAndDestroy();
+  while ((await new Promise<number>((resolve) => server.server.getConnections((_, count) => resolve(count)))) > 0) {
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  due[0]!.sendValue(version, 'nobody reads this');
+  due[0]!.sendProblem('overloaded');
+  expect((await ask(address, get('a'))).status).toBe(200);
+});
+
+it('a client that asks ahead and does not read has one answer waiting, not all', async () => {
+  const count = 40;
+  const connection = connect({ host: '127.0.0.1', port: Number(address.split(':')[1]) });
+  connection.pause();
+  const before = process.memoryUsage().arrayBuffers;
+  connection.write(get('huge').repeat(count));
+  // The others are answered meanwhile: by then all of its requests would have been, too.
+  for (let i = 0; i < 50; i++) expect((await ask(address, get('a'))).status).toBe(200);
+  expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(4 * hugeSize);
+  let size = 0;
+  connection.on('data', (chunk: Buffer) => {
+    size += chunk.length;
+  });
+  connection.resume();
+  while (size < count * hugeSize) await new Promise((resolve) => connection.once('data', resolve));
+  connection.destroy();
+});
+
+it('a server that closes answers what is due, says that it is the last, and ends idle connections', async () => {
+  due = [];
+  const closing = createHttpServer({ name: 'test', logLevel: 'silent', methodsOf: {}, answerGet: answer });
+  const at = `127.0.0.1:${await listen(closing, '127.0.0.1', 0)}`;
+  const idle = await RawConnection.open(at);
+  idle.write(get('a'));
+  await idle.next();
+  const busy = await RawConnection.open(at);
+  busy.write(get('later'));
+  await untilDue(1);
+  const closed = closing.close();
+  expect(await idle.isAtEnd()).toBe(true);
+  busy.write(get('b'));
+  due[0]!.sendValue(version, 'the late value');
+  expect((await busy.next()).body.toString()).toBe('the late value');
+  const last = await busy.next();
+  expect(last.body.toString()).toBe('the value of b');
+  expect(last.headers.get('connection')).toBe('close');
+  expect(await busy.isAtEnd()).toBe(true);
+  await closed;
+});
+
+it('a connection on which nothing comes is closed in time', { timeout: 2 * limits.headersTimeoutMs + 5_000 }, async () => {
+  const silent = await RawConnection.open(address);
+  const startedMs = performance.now();
+  expect(await silent.isAtEnd()).toBe(true);
+  expect(performance.now() - startedMs).toBeLessThan(limits.headersTimeoutMs + 2_000);
+});
+
+it('the same bytes get the same answers, at once or through Node', async () => {
+  // The first byte alone is no plain GET: Node reads the rest.
+  const answersTo = async (bytes: string, through: 'bare socket' | 'node'): Promise<string> => {
+    const connection = await RawConnection.open(address);
+    if (through === 'node') {
+      connection.write(bytes.slice(0, 1));
+      await ask(address, get('a'));
+      connection.write(bytes.slice(1));
+    } else connection.write(bytes);
+    connection.write('GET /end HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n');
+    const texts: string[] = [];
+    while (!(await connection.isAtEnd())) {
+      const { status, headers, body } = await connection.next();
+      texts.push(`${status} ${headers.get('content-type')} ${headers.get('connection')} ${body}`);
+    }
+    connection.close();
+    return texts.join('\n');
+  };
+  const part = fc.constantFrom(
+    'Host: t\r\n',
+    'X: y\r\n',
+    'Accept: */*\r\n',
+    'X: \xe9\r\n',
+    'Host: u\r\n',
+    ' folded\r\n',
+    'X : y\r\n',
+    'X: a\0\r\n',
+    'nothing\r\n',
+    'Connection: keep-alive\r\n',
+    'Content-Length: 0\r\n',
+    '\n',
+  );
+  const target = fc.constantFrom(
+    '/get?key=a',
+    '/get?key=absent',
+    '/get?key=%61',
+    '/get?key=a b',
+    '/get?',
+    '/getx?key=a',
+    '/get?key=a#b',
+    'http://t/get?key=a',
+    '/get?key=\xe9',
+  );
+  const request = fc
+    .tuple(target, fc.constantFrom('HTTP/1.1', 'HTTP/1.0', 'HTTP/1.2'), fc.array(part, { maxLength: 4 }))
+    .map(([at, protocol, parts]) => `GET ${at} ${protocol}\r\n${parts.join('')}\r\n`);
+  await fc.assert(
+    fc.asyncProperty(fc.array(request, { minLength: 1, maxLength: 3 }), async (requests) => {
+      const bytes = requests.join('');
+      expect(await answersTo(bytes, 'bare socket')).toBe(await answersTo(bytes, 'node'));
+    }),
+    { numRuns: 300 },
+  );
+});
