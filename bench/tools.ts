@@ -69,35 +69,55 @@ async function untilListening(port: number): Promise<void> {
 export type LoadResult = {
   readonly requests: number;
   readonly perSecond: number;
+  /** Connections that failed, and answers of a status other than 2xx and 3xx. */
   readonly failed: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
+  readonly p999Ms: number;
 };
 
-/** The script that makes wrk ask for the keys of a file, one a line, in a random order. */
-export function writeWrkScript(path: string, keysFile: string): void {
-  writeFileSync(
-    path,
-    `local keys = {}
-for line in io.lines(${JSON.stringify(keysFile)}) do keys[#keys + 1] = line end
-function init(args) math.randomseed(1) end
-function request() return wrk.format("GET", "/get?key=" .. keys[math.random(#keys)]) end
+const resultLua = `
 function done(summary, latency, requests)
   local errors = summary.errors
-  io.write(string.format("RESULT %d %.3f %d %.3f %.3f\\n", summary.requests, summary.duration / 1e6,
+  io.write(string.format("RESULT %d %.3f %d %.3f %.3f %.3f\\n", summary.requests, summary.duration / 1e6,
     errors.connect + errors.read + errors.write + errors.status + errors.timeout,
-    latency:percentile(50) / 1e3, latency:percentile(99) / 1e3))
+    latency:percentile(50) / 1e3, latency:percentile(99) / 1e3, latency:percentile(99.9) / 1e3))
 end
-`,
+`;
+
+/** The script that makes wrk ask for the keys of a file, one a line: in a random order, or in the file's. */
+export function writeWrkScript(path: string, keysFile: string, order: 'random' | 'as written' = 'random'): void {
+  const next = order === 'random' ? 'math.random(#keys)' : 'next_key()';
+  writeFileSync(
+    path,
+    `local keys, at = {}, 0
+for line in io.lines(${JSON.stringify(keysFile)}) do keys[#keys + 1] = line end
+local function next_key() at = at % #keys + 1; return at end
+function init(args) math.randomseed(1) end
+function request() return wrk.format("GET", "/get?key=" .. keys[${next}]) end
+${resultLua}`,
   );
 }
 
-/** Closed-loop load by wrk, one thread. */
+/** The script that makes wrk post the bodies of a file, one a line, to `/mget`. */
+export function writeMgetScript(path: string, bodiesFile: string): void {
+  writeFileSync(
+    path,
+    `local requests, at = {}, 0
+for line in io.lines(${JSON.stringify(bodiesFile)}) do
+  requests[#requests + 1] = wrk.format("POST", "/mget", { ["Content-Type"] = "application/json", Host = "t" }, line)
+end
+function request() at = at % #requests + 1; return requests[at] end
+${resultLua}`,
+  );
+}
+
+/** Closed-loop load by wrk, one thread: latencies are those of a client that waits, so a stall counts once. */
 export function runWrk(options: { script: string; address: string; connections: number; seconds: number }): LoadResult {
   const { script, address, connections, seconds } = options;
   const output = execFileSync('wrk', ['-t1', `-c${connections}`, `-d${seconds}s`, '-s', script, `http://${address}`], { encoding: 'utf8' });
-  const parts = /RESULT (\d+) ([\d.]+) (\d+) ([\d.]+) ([\d.]+)/.exec(output);
+  const parts = /RESULT (\d+) ([\d.]+) (\d+) ([\d.]+) ([\d.]+) ([\d.]+)/.exec(output);
   if (!parts) throw new Error(`wrk printed no result:\n${output}`);
-  const [requests, duration, failed, p50Ms, p99Ms] = parts.slice(1).map(Number) as [number, number, number, number, number];
-  return { requests, perSecond: requests / duration, failed, p50Ms, p99Ms };
+  const [requests, duration, failed, p50Ms, p99Ms, p999Ms] = parts.slice(1).map(Number) as [number, number, number, number, number, number];
+  return { requests, perSecond: requests / duration, failed, p50Ms, p99Ms, p999Ms };
 }

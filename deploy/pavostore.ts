@@ -43,7 +43,7 @@ function report(error: unknown): number {
     return exitCode.failed;
   }
   console.error(`pavostore: ${error.message}${error.code === 'usage' ? '\nSee: pavostore --help' : ` [${error.code}]`}`);
-  if (error.code === 'usage') return exitCode.usage;
+  if (error.code === 'usage' || error.code === 'members_malformed') return exitCode.usage;
   // A command that a signal ended has said so already.
   return typeof process.exitCode === 'number' ? process.exitCode : exitCode.failed;
 }

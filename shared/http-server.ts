@@ -61,7 +61,8 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
           noDelay: true,
         },
         (request, response) => {
-          if (request.headers.host === undefined && request.httpVersion === '1.1') return refuseHostless(response);
+          const hosts = hostCountOf(request);
+          if (hosts > 1 || (hosts === 0 && request.httpVersion === '1.1')) return refuseHosts(response, hosts);
           // We speak no other protocol; but Node's parser loses what the client has sent behind such a request, so it is the last one.
           if (isClosing || request.headers.upgrade !== undefined) response.shouldKeepAlive = false;
           const target = originFormOf(request.url ?? '/');
@@ -168,9 +169,16 @@ function refuseMethod(request: IncomingMessage, response: ServerResponse, allowe
   });
 }
 
-/** RFC 9112, 3.2: a request of HTTP/1.1 without a Host is refused. */
-function refuseHostless(response: ServerResponse): void {
-  sendProblem(response, 'request_malformed', { detail: 'The request has no Host', headers: ['Connection', 'close'] });
+/** RFC 9112, 3.2: a request has one Host, one of HTTP/1.0 may have none. */
+function refuseHosts(response: ServerResponse, count: number): void {
+  const detail = count === 0 ? 'The request has no Host' : `The request has ${count} Hosts`;
+  sendProblem(response, 'request_malformed', { detail, headers: ['Connection', 'close'] });
+}
+
+function hostCountOf({ rawHeaders }: IncomingMessage): number {
+  let count = 0;
+  for (let i = 0; i < rawHeaders.length; i += 2) if (rawHeaders[i]!.toLowerCase() === 'host') count++;
+  return count;
 }
 
 /** Our code for an error of a route: our own, or the client's fault as fastify tells it. */

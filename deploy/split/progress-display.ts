@@ -44,8 +44,8 @@ export function openProgressDisplay(
   };
 }
 
-/** `reading ████████──── 52 %  1.2 GiB of 2.4 GiB  410 MiB/s  3.0 s left`, as far as that is known. */
-export function formatProgress({ phase, doneBytes, totalBytes }: SplitProgress, elapsedMs: number): string {
+/** `reading ████████──── 52 %  1.2 GiB of 2.4 GiB  410 MiB/s  12.6 s left`, as far as that is known; left is until the end of all phases. */
+export function formatProgress({ phase, doneBytes, totalBytes, phasesToCome = 0 }: SplitProgress, elapsedMs: number): string {
   const name = phaseNames[phase];
   if (phase === 'sync' || phase === 'publish') return name;
   const rate = elapsedMs > 0 ? (1_000 * doneBytes) / elapsedMs : 0;
@@ -54,6 +54,7 @@ export function formatProgress({ phase, doneBytes, totalBytes }: SplitProgress, 
   const share = Math.min(1, doneBytes / totalBytes);
   const filled = Math.round(barWidth * share);
   const bar = '█'.repeat(filled) + '─'.repeat(barWidth - filled);
-  const left = rate > 0 ? `  ${formatDuration((1_000 * (totalBytes - doneBytes)) / rate)} left` : '';
+  const bytesLeft = totalBytes - doneBytes + phasesToCome * totalBytes;
+  const left = rate > 0 ? `  ${formatDuration((1_000 * bytesLeft) / rate)} left` : '';
   return `${name} ${bar} ${Math.round(100 * share)} %  ${formatSize(doneBytes)} of ${formatSize(totalBytes)}  ${speed}${left}`;
 }

@@ -32,6 +32,8 @@ export type SplitProgress = {
   readonly phase: 'read' | 'seal' | 'sync' | 'publish';
   readonly doneBytes: number;
   readonly totalBytes: number | undefined;
+  /** How long the phases after this one will take, in times the whole of this one; none by default. */
+  readonly phasesToCome?: number;
 };
 
 export type SplitOptions = SourceOptions & {

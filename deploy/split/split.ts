@@ -82,7 +82,10 @@ async function runPasses(
   settings: SplitSettings,
 ): Promise<Timed> {
   const startedMs = performance.now();
-  const passes = new SplitPasses({ inputs, folder, versionDir, settings, options });
+  const onProgress: SplitOptions['onProgress'] = (progress) => {
+    options.onProgress?.(progress.phase === 'read' ? { ...progress, phasesToCome: limits.splitSealPerRead } : progress);
+  };
+  const passes = new SplitPasses({ inputs, folder, versionDir, settings, options: { ...options, onProgress } });
   try {
     await passes.spill();
     passes.assertRecords();

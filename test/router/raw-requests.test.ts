@@ -68,6 +68,7 @@ describe.concurrent('a request that is not HTTP is refused with 400, and nothing
     ['a NUL in a field', inBody('X: a\0b\r\n')],
     ['a field without a name', inBody(': x\r\n')],
     ['a field without a colon', inBody('abc\r\n')],
+    ['two Hosts', get('Host: u\r\n', hidden)],
     ['no Host', `GET /get?key=foo HTTP/1.1\r\n\r\n${hidden}`],
     ['HTTP/1.2', `GET /get?key=foo HTTP/1.2\r\n${host}\r\n${hidden}`],
     ['no version', `GET /get?key=foo\r\n${hidden}`],

@@ -7,6 +7,9 @@ test('progress is a bar with rate and time left where the end is known', () => {
   expect(formatProgress({ phase: 'read', doneBytes: 256 * MiB, totalBytes: 1024 * MiB }, 2_000)).toBe(
     'reading ██████────────────────── 25 %  256 MiB of 1.00 GiB  128 MiB/s  6.0 s left',
   );
+  expect(formatProgress({ phase: 'read', doneBytes: 256 * MiB, totalBytes: 1024 * MiB, phasesToCome: 2 }, 2_000)).toBe(
+    'reading ██████────────────────── 25 %  256 MiB of 1.00 GiB  128 MiB/s  22.0 s left',
+  );
   expect(formatProgress({ phase: 'read', doneBytes: 256 * MiB, totalBytes: undefined }, 2_000)).toBe('reading  256 MiB  128 MiB/s');
   expect(formatProgress({ phase: 'seal', doneBytes: 0, totalBytes: 100 }, 0)).toBe(
     'writing slices ──────────────────────── 0 %  0 B of 100 B  0 B/s',
