@@ -3,7 +3,7 @@
 import type { ErrorCode } from '../shared/errors.ts';
 import type { GetExchange } from '../shared/get-response.ts';
 import { parseGetKey } from '../shared/key-query.ts';
-import type { Answer } from './hot-answers.ts';
+import { limits } from '../shared/limits.ts';
 import { KeyLookup } from './key-lookup.ts';
 import type { LookupEngine } from './lookup-engine.ts';
 import type { RoutedVersion } from './routed-version.ts';
@@ -13,28 +13,36 @@ export function answerGet(engine: LookupEngine, version: RoutedVersion | undefin
   if (typeof key !== 'string') return exchange.sendProblem(key.code);
   if (!version) return exchange.sendProblem('no_version');
   const hot = engine.findHot(version, key);
-  if (hot === undefined) engine.submit(new GetLookup(engine, version, key, exchange));
-  else sendAnswer(exchange, version, hot);
+  if (hot === undefined) {
+    // Before anything is made for it: a refusal should cost next to nothing.
+    if (engine.isFull) {
+      engine.counts.overloaded++;
+      return exchange.sendProblem('overloaded');
+    }
+    engine.submit(new GetLookup(engine, version, key, exchange));
+  } else if (hot === null) exchange.sendProblem('key_not_found', version.headers);
+  else exchange.sendValue(version.headers, hot);
 }
 
 class GetLookup extends KeyLookup {
   readonly #exchange: GetExchange;
 
   constructor(engine: LookupEngine, version: RoutedVersion, key: string, exchange: GetExchange) {
-    super(engine, version, key);
+    super(engine, version, key, false);
     this.#exchange = exchange;
   }
 
-  protected override onAnswer(answer: Answer): void {
-    sendAnswer(this.#exchange, this.version, answer);
+  /** A small value as one string, which leaves with its header in one write; a large one as a view. */
+  protected override onFound(reply: Buffer, start: number, end: number): void {
+    const isSmall = end - start <= limits.oneWriteSizeMax;
+    this.#exchange.sendValue(this.version.headers, isSmall ? reply.toString('latin1', start, end) : reply.subarray(start, end));
+  }
+
+  protected override onMissing(): void {
+    this.#exchange.sendProblem('key_not_found', this.version.headers);
   }
 
   protected override onFailure(code: ErrorCode): void {
     this.#exchange.sendProblem(code);
   }
-}
-
-function sendAnswer(exchange: GetExchange, version: RoutedVersion, answer: Answer): void {
-  if (answer === null) exchange.sendProblem('key_not_found', version.headers);
-  else exchange.sendValue(version.headers, answer);
 }

@@ -1,21 +1,27 @@
 // A small cache of hot answers of the version that is served: values and misses alike. It can never be stale: a version does not
 // change, and another version starts with an empty cache.
 //
+// A key is taken in when it is asked for the second time within the last some ten thousand: one that is asked once would only cost what it
+// takes to put it in and to push another out, which under uniform load is as much as the rest of the look-up.
+//
 // Replacement is SIEVE: a hit only marks the entry; the hand walks from the oldest to the newest, passes marked entries once
 // and takes the first unmarked one. Source: Zhang et al., SIEVE is Simpler than LRU (NSDI 2024).
 
 import { limits } from '../shared/limits.ts';
 
-/** A value of up to `limits.oneWriteSizeMax` bytes as a latin1 string, a larger one as bytes; null when the key is missing. */
-export type Answer = string | Buffer | null;
+/** A value as a latin1 string; null when the key is missing. */
+export type HotAnswer = string | null;
 
 type Entry = {
   readonly key: string;
-  readonly answer: string | null;
+  readonly answer: HotAnswer;
   isMarked: boolean;
   older: Entry | undefined;
   newer: Entry | undefined;
 };
+
+/** Keys met once are remembered by 32 bits each, one for each value of 16 bits of their hash: 256 KiB. */
+const metOnceBits = 16;
 
 /** What an entry takes besides key and value: the entry, its place in the map, two string headers. Estimated, in bytes. */
 const entryOverhead = 160;
@@ -24,6 +30,7 @@ export class HotAnswers {
   readonly #sizeMax: number;
   #versionId = '';
   #entries = new Map<string, Entry>();
+  readonly #metOnce = new Uint32Array(2 ** metOnceBits);
   #size = 0;
   #newest: Entry | undefined;
   #oldest: Entry | undefined;
@@ -49,7 +56,7 @@ export class HotAnswers {
   }
 
   /** Undefined when it is not here. */
-  find(versionId: string, key: string): Answer | undefined {
+  find(versionId: string, key: string): HotAnswer | undefined {
     const entry = versionId === this.#versionId ? this.#entries.get(key) : undefined;
     if (!entry) {
       this.counts.misses++;
@@ -60,10 +67,16 @@ export class HotAnswers {
     return entry.answer;
   }
 
-  /** Takes an answer in; large values are not worth their room. */
-  put(versionId: string, key: string, answer: Answer): void {
-    if (answer !== null && typeof answer !== 'string') return;
-    if (this.#sizeMax === 0 || versionId !== this.#versionId || this.#entries.has(key)) return;
+  /**
+   * An answer that was not found here: `reply[start, end)`, or null. It is taken in when its key is met for the second time; large values
+   * are not worth their room. `keyHash32`: of the key, unsigned.
+   */
+  meet(versionId: string, key: string, keyHash32: number, reply: Buffer | null, start: number, end: number): void {
+    if (this.#sizeMax === 0 || versionId !== this.#versionId || this.#isFirstMet(keyHash32) || this.#entries.has(key)) return;
+    if (end - start <= limits.oneWriteSizeMax) this.#put(key, reply?.toString('latin1', start, end) ?? null);
+  }
+
+  #put(key: string, answer: HotAnswer): void {
     const entry: Entry = { key: ownCopyOf(key), answer, isMarked: false, older: this.#newest, newer: undefined };
     const size = sizeOf(entry);
     if (size > this.#sizeMax / limits.hotAnswersMin) return;
@@ -85,6 +98,13 @@ export class HotAnswers {
     this.#newest = undefined;
     this.#oldest = undefined;
     this.#hand = undefined;
+  }
+
+  #isFirstMet(keyHash32: number): boolean {
+    const place = keyHash32 & (this.#metOnce.length - 1);
+    if (this.#metOnce[place] === keyHash32) return false;
+    this.#metOnce[place] = keyHash32;
+    return true;
   }
 
   #evict(): void {

@@ -1,13 +1,14 @@
 // One key on its way: bound to one version when its request is admitted, asked of a holder, at most once more of another,
 // settled exactly once: by an answer, by a failure, or by its deadline. Requests extend it and say what an answer means to them.
 //
+// It may be on its way to two holders at once, by a hedge or a probe: the first answer counts, and a failure only when it is the last.
+//
 // The same key asked again while it is on its way is not asked twice: the later lookup follows the first and is settled with it. A
 // leader whose own deadline passes stays on its way as long as a follower waits.
 
 import type { ErrorCode } from '../shared/errors.ts';
 import { keyHash32OfLatin1, type SliceIndex, sliceIndexOf } from '../shared/key-hash.ts';
 import { WheelEntry } from './deadline-wheel.ts';
-import type { Answer } from './hot-answers.ts';
 import type { LookupEngine } from './lookup-engine.ts';
 import type { MemberLane } from './member-lane.ts';
 import type { RoutedVersion } from './routed-version.ts';
@@ -20,22 +21,30 @@ export abstract class KeyLookup extends WheelEntry {
   readonly sliceIndex: SliceIndex;
   /** Owned by `Flights`: the next in its chain. */
   nextFlight: KeyLookup | undefined = undefined;
+  /** One of many keys of an /mget: single GETs go before it. */
+  readonly isBulk: boolean;
   readonly #engine: LookupEngine;
-  /** How often it was sent, not counting repetitions that the shard asked for. */
+  /** Owned by the engine: how many lanes have it, waiting or under way. */
+  outstanding = 0;
+  /** Owned by the engine: how often it was queued, not counting repetitions that the shard asked for. */
+  asks = 0;
+  /** Owned by the engine: how many members failed to answer it. */
   tries = 0;
-  /** The member that was asked last. */
+  /** Owned by the engine: the member that was asked last, and the one before. */
   lastLane: MemberLane | undefined = undefined;
+  previousLane: MemberLane | undefined = undefined;
   #settled = false;
   #leader: KeyLookup | undefined = undefined;
   #followers: KeyLookup[] | undefined = undefined;
   /** Itself and its followers, as far as they are not settled. */
   #waiting = 1;
 
-  constructor(engine: LookupEngine, version: RoutedVersion, key: string) {
+  constructor(engine: LookupEngine, version: RoutedVersion, key: string, isBulk: boolean) {
     super();
     this.#engine = engine;
     this.version = version;
     this.key = key;
+    this.isBulk = isBulk;
     this.keyHash32 = keyHash32OfLatin1(key);
     this.sliceIndex = sliceIndexOf(this.keyHash32, version.sliceBits);
   }
@@ -57,10 +66,17 @@ export abstract class KeyLookup extends WheelEntry {
     else this.#followers = [follower];
   }
 
-  settleAnswered(answer: Answer): void {
+  /** The value is `reply[start, end)`; nobody changes the bytes any more. */
+  settleFound(reply: Buffer, start: number, end: number): void {
     this.#engine.endFlight(this);
-    if (this.#settle()) this.onAnswer(answer);
-    if (this.#followers) for (const follower of this.#followers) if (follower.#settle()) follower.onAnswer(answer);
+    if (this.#settle()) this.onFound(reply, start, end);
+    if (this.#followers) for (const follower of this.#followers) if (follower.#settle()) follower.onFound(reply, start, end);
+  }
+
+  settleMissing(): void {
+    this.#engine.endFlight(this);
+    if (this.#settle()) this.onMissing();
+    if (this.#followers) for (const follower of this.#followers) if (follower.#settle()) follower.onMissing();
   }
 
   settleFailed(code: ErrorCode): void {
@@ -77,7 +93,8 @@ export abstract class KeyLookup extends WheelEntry {
     if (leader.isSettled) this.#engine.endFlight(leader);
   }
 
-  protected abstract onAnswer(answer: Answer): void;
+  protected abstract onFound(reply: Buffer, start: number, end: number): void;
+  protected abstract onMissing(): void;
   protected abstract onFailure(code: ErrorCode): void;
 
   /** False when it was settled before: a late reply after the deadline. */

@@ -1,9 +1,10 @@
-// From a key to its answer: picks a holder, queues the key in its lane, tries once more where that may help, and bounds what waits.
+// From a key to its answer: picks a holder, queues the key in its lane, asks another one where that may help, and bounds what waits.
 // It knows nothing of HTTP requests: those are `KeyLookup`s.
 //
-// Another try is made on another holder after any failure or `not held`, `loading`, `corrupt`; on the same one only when its
-// connection broke and there is no other, since a kept-alive socket may be closed just when it is used. `deferred` is no failure: the
-// reply was full, and at least one key was answered.
+// Another holder is asked once, after any failure or `not held`, `loading`, `corrupt`; and before there is one, when a batch is late
+// (a hedge) or its member is ejected. The same one is asked again only when there is no other and a connection broke that had served
+// before, since a kept-alive socket may be closed just when it is used. `deferred` is no failure: the reply was full, and at least one key was
+// answered. What a shard may have seen counts against the `RetryBudget`, unless its connection broke or it said that it has no such slice.
 
 import { type BatchStatus, batchStatus } from '../shared/batch-wire.ts';
 import type { ErrorCode } from '../shared/errors.ts';
@@ -11,12 +12,14 @@ import type { BatchFailure } from '../shared/http-client.ts';
 import { limits } from '../shared/limits.ts';
 import { DeadlineWheel } from './deadline-wheel.ts';
 import { Flights } from './flights.ts';
-import { type Answer, HotAnswers } from './hot-answers.ts';
+import { chooseHolder } from './holder-choice.ts';
+import { type HotAnswer, HotAnswers } from './hot-answers.ts';
 import type { KeyLookup } from './key-lookup.ts';
-import { MemberLane } from './member-lane.ts';
+import { type LaneBatch, MemberLane } from './member-lane.ts';
+import { RetryBudget } from './retry-budget.ts';
 import type { RoutedVersion } from './routed-version.ts';
 
-const triesMax = 2;
+const bulkPendingMax = Math.floor(limits.routerQueueMax * limits.bulkQueueShare);
 
 export type EngineOptions = {
   readonly deadlineMs: number;
@@ -34,10 +37,29 @@ export class LookupEngine {
   readonly #flights = new Flights();
   readonly #lanes = new Map<string, MemberLane>();
   readonly #dirty = new Set<MemberLane>();
+  readonly #budget = new RetryBudget(performance.now());
+  /** Ejected ones that wait for a key to be tried with. */
+  readonly #probesDue = new Set<MemberLane>();
   #flushScheduled = false;
   #pending = 0;
-  /** Since the start: for `/status`. */
-  readonly counts = { retries: 0, followed: 0, overloaded: 0, expired: 0 };
+  #bulkPending = 0;
+  /**
+   * Since the start, in keys: for `/status`. `hedged` and `rescued`: asked of another one while the first still had them, since it was late, or
+   * ejected; `moved`: taken out of a queue that stood still; `overBudget`: not asked again for want of budget; `unavailable`: failed at once,
+   * because everybody who holds the slice is gone.
+   */
+  readonly counts = {
+    retries: 0,
+    hedged: 0,
+    hedgesWon: 0,
+    rescued: 0,
+    moved: 0,
+    overBudget: 0,
+    followed: 0,
+    overloaded: 0,
+    unavailable: 0,
+    expired: 0,
+  };
 
   constructor(options: EngineOptions) {
     this.#options = options;
@@ -49,13 +71,38 @@ export class LookupEngine {
     return this.#pending;
   }
 
+  /** No key more would be admitted. */
+  get isFull(): boolean {
+    return this.#pending >= limits.routerQueueMax;
+  }
+
+  /** No key more of an /mget would be admitted. */
+  get isFullForBulk(): boolean {
+    return this.isFull || this.#bulkPending >= bulkPendingMax;
+  }
+
+  /** Keys sent twice since the start, as far as they cost budget. */
+  get sentTwice(): number {
+    return this.#budget.total;
+  }
+
+  /** How many keys may be sent twice now. */
+  get retryAllowance(): number {
+    return this.#budget.allowance(performance.now());
+  }
+
   /** The lane to an address, made when it is first asked for. */
   laneTo(address: string): MemberLane {
     let lane = this.#lanes.get(address);
     if (!lane) {
-      lane = new MemberLane(address, {
+      lane = new MemberLane(address, this.#wheel, {
+        onSent: (keyCount, nowMs) => this.#budget.sent(keyCount, nowMs),
         onAnswer: (from, lookup, status, reply, start, end) => this.#answered(from, lookup, status, reply, start, end),
-        onFailure: (from, lookups, failure) => this.#failed(from, lookups, failure),
+        onFailure: (from, batch, failure) => this.#failed(from, batch, failure),
+        onLate: (from, batch, nowMs) => this.#hedge(from, batch, nowMs),
+        onStalled: (from) => this.#moveWaiting(from),
+        onEjected: (from, underWay, nowMs) => this.#rescue(from, underWay, nowMs),
+        onProbeDue: (from) => this.#probesDue.add(from),
       });
       this.#lanes.set(address, lane);
     }
@@ -71,6 +118,7 @@ export class LookupEngine {
     for (const [address, lane] of this.#lanes) {
       if (addresses.has(address) || lane.load > 0) continue;
       this.#lanes.delete(address);
+      this.#probesDue.delete(lane);
       void lane.close();
     }
   }
@@ -78,17 +126,15 @@ export class LookupEngine {
   /** Admits a key: from now on it is settled exactly once, within the deadline. */
   submit(lookup: KeyLookup): void {
     this.#pending++;
-    this.#wheel.add(lookup, this.#options.deadlineMs);
-    if (this.#pending > limits.routerQueueMax) {
-      this.counts.overloaded++;
-      lookup.settleFailed('overloaded');
-      return;
-    }
-    if (!this.#followFlight(lookup)) this.#ask(lookup, 'slice_unavailable');
+    if (lookup.isBulk) this.#bulkPending++;
+    if (this.#pending > limits.routerQueueMax || this.#bulkPending > bulkPendingMax) return this.#refuse(lookup);
+    if (!this.#followFlight(lookup)) this.#askFirst(lookup);
+    // What is refused at once needs no deadline.
+    if (!lookup.isSettled) this.#wheel.add(lookup, this.#options.deadlineMs);
   }
 
   /** The answer to a key of the version when it is a hot one: nothing needs to be submitted then. */
-  findHot(version: RoutedVersion, key: string): Answer | undefined {
+  findHot(version: RoutedVersion, key: string): HotAnswer | undefined {
     return this.hotAnswers.isOn ? this.hotAnswers.find(version.id, key) : undefined;
   }
 
@@ -101,6 +147,7 @@ export class LookupEngine {
   release(lookup: KeyLookup): void {
     this.#wheel.remove(lookup);
     this.#pending--;
+    if (lookup.isBulk) this.#bulkPending--;
   }
 
   async close(): Promise<void> {
@@ -121,25 +168,54 @@ export class LookupEngine {
     return true;
   }
 
-  /** Queues the key with a holder that has not been asked; `code`: how it ends when there is none. */
-  #ask(lookup: KeyLookup, code: ErrorCode): void {
+  #askFirst(lookup: KeyLookup): void {
     const holders = lookup.version.holdersOf(lookup.sliceIndex);
-    const lane = leastLoaded(holders, lookup.lastLane);
-    if (!lane) {
-      lookup.settleFailed(holders.length === 0 ? lookup.version.absenceOf(lookup.sliceIndex) : code);
+    const lane = chooseHolder(holders, undefined, undefined);
+    if (lane) this.#push(lookup, lane);
+    if (this.#probesDue.size > 0 && !lookup.isSettled) this.#probeWith(lookup, holders, lane);
+    // When all are gone, a probe may still find one.
+    if (lane || lookup.outstanding > 0) return;
+    if (holders.length > 0) this.counts.unavailable++;
+    lookup.settleFailed(holders.length > 0 ? 'slice_unavailable' : lookup.version.absenceOf(lookup.sliceIndex));
+  }
+
+  /** A holder that is ejected is tried with this key, beside `asked`, which will answer it. An ejected one that is asked anyway needs no probe. */
+  #probeWith(lookup: KeyLookup, holders: readonly MemberLane[], asked: MemberLane | undefined): void {
+    for (const lane of this.#probesDue) {
+      if (!lane.health.isEjected) this.#probesDue.delete(lane);
+      if (lane === asked || !holders.includes(lane) || !lane.isProbeDue) continue;
+      this.#probesDue.delete(lane);
+      this.#budget.spend(performance.now());
+      this.#note(lookup, lane);
+      lane.probe(lookup);
       return;
     }
-    this.#push(lookup, lane);
   }
 
   #push(lookup: KeyLookup, lane: MemberLane): void {
-    if (lane.isFull) {
-      this.counts.overloaded++;
-      lookup.settleFailed('overloaded');
+    if (lane.isFullFor(lookup)) {
+      // It may still be under way elsewhere.
+      if (lookup.outstanding === 0) this.#refuse(lookup);
       return;
     }
-    lookup.lastLane = lane;
+    this.#note(lookup, lane);
     lane.push(lookup);
+    this.#flushLater(lane);
+  }
+
+  #note(lookup: KeyLookup, lane: MemberLane): void {
+    lookup.asks++;
+    lookup.outstanding++;
+    lookup.previousLane = lookup.lastLane;
+    lookup.lastLane = lane;
+  }
+
+  #refuse(lookup: KeyLookup): void {
+    this.counts.overloaded++;
+    lookup.settleFailed('overloaded');
+  }
+
+  #flushLater(lane: MemberLane): void {
     this.#dirty.add(lane);
     if (this.#flushScheduled) return;
     this.#flushScheduled = true;
@@ -154,64 +230,142 @@ export class LookupEngine {
   }
 
   #answered(lane: MemberLane, lookup: KeyLookup, status: BatchStatus, reply: Buffer, start: number, end: number): void {
+    // Nobody waits for it: its deadline has passed, or another holder was faster.
+    if (lookup.isSettled) {
+      lookup.outstanding--;
+      return;
+    }
     switch (status) {
       case batchStatus.found:
-        return this.#settle(
-          lookup,
-          end - start <= limits.oneWriteSizeMax ? reply.toString('latin1', start, end) : reply.subarray(start, end),
-        );
+        this.#noteAnswer(lane, lookup);
+        this.hotAnswers.meet(lookup.version.id, lookup.key, lookup.keyHash32, reply, start, end);
+        return lookup.settleFound(reply, start, end);
       case batchStatus.missing:
-        return this.#settle(lookup, null);
+        this.#noteAnswer(lane, lookup);
+        this.hotAnswers.meet(lookup.version.id, lookup.key, lookup.keyHash32, null, 0, 0);
+        return lookup.settleMissing();
       case batchStatus.deferred:
-        return lookup.isSettled ? undefined : this.#push(lookup, lane);
+        return this.#deferred(lane, lookup);
       case batchStatus.loading:
-        return this.#tryAnother(lookup, 'slice_loading');
+        return this.#attemptFailed(lane, lookup, loadingThere);
       case batchStatus.corrupt:
-        return this.#tryAnother(lookup, 'slice_corrupt');
+        return this.#attemptFailed(lane, lookup, corruptThere);
       case batchStatus.notHeld:
-        return this.#tryAnother(lookup, 'slice_unavailable');
+        return this.#attemptFailed(lane, lookup, notHeldThere);
     }
   }
 
-  #settle(lookup: KeyLookup, answer: Answer): void {
-    if (this.hotAnswers.isOn) this.hotAnswers.put(lookup.version.id, lookup.key, answer);
-    lookup.settleAnswered(answer);
+  #noteAnswer(lane: MemberLane, lookup: KeyLookup): void {
+    if (--lookup.outstanding > 0 && lane === lookup.lastLane) this.counts.hedgesWon++;
   }
 
-  #failed(lane: MemberLane, lookups: readonly KeyLookup[], failure: BatchFailure): void {
-    if (failure === 'refused' || failure === 'broken') this.#options.onRefused(lane.address);
-    for (const lookup of lookups) {
-      const isAlone = lookup.version.holdersOf(lookup.sliceIndex).length <= 1;
-      if (failure === 'broken' && isAlone && !lookup.isSettled && ++lookup.tries < triesMax) {
-        this.counts.retries++;
-        this.#push(lookup, lane);
-      } else {
-        this.#tryAnother(lookup, failure === 'late' ? 'deadline_exceeded' : 'slice_unavailable');
+  /** It goes to the end of the same queue. */
+  #deferred(lane: MemberLane, lookup: KeyLookup): void {
+    if (lane.isFullFor(lookup)) {
+      if (--lookup.outstanding === 0) this.#refuse(lookup);
+      return;
+    }
+    lane.push(lookup);
+    this.#flushLater(lane);
+  }
+
+  #failed(lane: MemberLane, batch: LaneBatch, failure: BatchFailure): void {
+    if (failure === 'refused' || failure === 'reset' || failure === 'broken') this.#options.onRefused(lane.address);
+    const isSeen = batch.isWritten && failure !== 'refused';
+    const attempt: FailedAttempt = {
+      code: failure === 'late' ? 'deadline_exceeded' : 'slice_unavailable',
+      isFree: !isSeen || failure === 'reset' || failure === 'broken',
+      isSeen,
+      isReset: failure === 'reset',
+    };
+    for (const lookup of batch.lookups) this.#attemptFailed(lane, lookup, attempt);
+  }
+
+  /** The last of its attempts decides: another holder, or the end. */
+  #attemptFailed(lane: MemberLane, lookup: KeyLookup, { code, isFree, isSeen, isReset }: FailedAttempt): void {
+    lookup.outstanding--;
+    if (isSeen) lookup.tries++;
+    if (lookup.isSettled || lookup.outstanding > 0) return;
+    if (lookup.tries >= limits.keyTriesMax || lookup.asks >= limits.keyAsksMax) return lookup.settleFailed(code);
+    const holders = lookup.version.holdersOf(lookup.sliceIndex);
+    const other = chooseHolder(holders, lookup.lastLane, lookup.previousLane) ?? (isReset && !lane.isGone ? lane : undefined);
+    if (!other) return lookup.settleFailed(holders.length === 0 ? lookup.version.absenceOf(lookup.sliceIndex) : code);
+    if (!isFree && !this.#budget.take(performance.now())) {
+      this.counts.overBudget++;
+      return lookup.settleFailed(code);
+    }
+    this.counts.retries++;
+    this.#push(lookup, other);
+  }
+
+  /** The keys of a late batch are sent to others as well, as far as these have their hands free. */
+  #hedge(lane: MemberLane, batch: LaneBatch, nowMs: number): void {
+    for (const lookup of batch.lookups) {
+      const other = this.#otherFor(lane, lookup);
+      if (other?.isFree && this.#sendTwice(lookup, other, batch, nowMs)) this.counts.hedged++;
+    }
+  }
+
+  /** The member is ejected: what waits for it is given to others at once, and when it is silent what is under way as well. */
+  #rescue(lane: MemberLane, underWay: readonly LaneBatch[], nowMs: number): void {
+    this.#moveWaiting(lane);
+    if (lane.health.ejectedFor !== 'silence') return;
+    for (const batch of underWay) {
+      for (const lookup of batch.lookups) {
+        const other = this.#otherFor(lane, lookup);
+        if (other && !other.isAvoided && this.#sendTwice(lookup, other, batch, nowMs)) this.counts.rescued++;
       }
     }
   }
 
-  #tryAnother(lookup: KeyLookup, code: ErrorCode): void {
-    if (lookup.isSettled) return;
-    if (++lookup.tries >= triesMax) return lookup.settleFailed(code);
-    this.counts.retries++;
-    this.#ask(lookup, code);
+  /** Another holder for a key that only `lane` has; undefined when there is none, or nobody waits for the key. */
+  #otherFor(lane: MemberLane, lookup: KeyLookup): MemberLane | undefined {
+    if (lookup.isSettled || lookup.outstanding > 1 || lookup.asks >= limits.keyAsksMax || lookup.tries + 1 >= limits.keyTriesMax)
+      return undefined;
+    const other = chooseHolder(lookup.version.holdersOf(lookup.sliceIndex), lane, lookup.previousLane);
+    return other && !other.isFullFor(lookup) ? other : undefined;
+  }
+
+  /** Free of the budget as long as nothing has been written: then nobody is asked twice. */
+  #sendTwice(lookup: KeyLookup, other: MemberLane, batch: LaneBatch, nowMs: number): boolean {
+    if (batch.isWritten && !this.#budget.take(nowMs)) {
+      this.counts.overBudget++;
+      return false;
+    }
+    this.#push(lookup, other);
+    return true;
+  }
+
+  /** The keys in the queue of a lane that stands still go to others, as far as there are any: nobody has seen them yet. */
+  #moveWaiting(lane: MemberLane): void {
+    if (lane.waiting === 0) return;
+    for (const lookup of lane.takeWaiting()) {
+      const other =
+        lookup.asks < limits.keyAsksMax ? chooseHolder(lookup.version.holdersOf(lookup.sliceIndex), lane, undefined) : undefined;
+      if (other && !other.isAvoided && !other.isFullFor(lookup)) {
+        lookup.outstanding--;
+        this.counts.moved++;
+        this.#push(lookup, other);
+      } else {
+        lane.push(lookup);
+      }
+    }
   }
 }
 
-/**
- * The holder with the least load, the preferred one among equals; never `asked`, which just failed. A lane whose batch is open in this
- * turn counts as less loaded than it is, so that keys which any of several holders could answer share a batch.
- */
-function leastLoaded(holders: readonly MemberLane[], asked: MemberLane | undefined): MemberLane | undefined {
-  let best: MemberLane | undefined;
-  let bestLoad = 0;
-  for (const lane of holders) {
-    if (lane === asked) continue;
-    const load = lane.waiting > 0 ? lane.load - limits.batchAffinityKeys : lane.load;
-    if (best && load >= bestLoad) continue;
-    best = lane;
-    bestLoad = load;
-  }
-  return best;
-}
+/** What became of a key at one member. */
+type FailedAttempt = {
+  /** How the key ends when this was its last attempt. */
+  readonly code: ErrorCode;
+  /** Another one costs no budget. */
+  readonly isFree: boolean;
+  /** The shard may have seen it. */
+  readonly isSeen: boolean;
+  /** The connection had served before, and ended without a byte of the answer. */
+  readonly isReset: boolean;
+};
+
+/** What a shard says that has no such slice to look into: routes were out of date, and nothing was looked up. */
+const notHeldThere: FailedAttempt = { code: 'slice_unavailable', isFree: true, isSeen: true, isReset: false };
+const loadingThere: FailedAttempt = { ...notHeldThere, code: 'slice_loading' };
+const corruptThere: FailedAttempt = { ...notHeldThere, code: 'slice_corrupt' };

@@ -2,68 +2,133 @@
 // loop leave together at its end. A batch costs as much as some ten keys: while one is under way, the next leaves when it is large enough to
 // be worth that, when the reply comes, or after `batchPatienceMs`, so that a slow one (a huge value, a read from disk) holds up nobody.
 //
-//     push(key) ─> waiting ──(end of the turn)──> batch 1..4 in flight ─> reply ─> each key settled or handed back
+//     push(key) ─> waiting ──(end of the turn)──> batch 1..4 in flight ─┬─> reply ─> each key settled or handed back
+//                                                                       └─> late ──> the owner may ask others as well
 //
-// A lane owns its sockets. It never retries: what failed goes back to the engine.
+// Each batch stands in the deadline wheel: when it is late by what the member usually takes, when the member is silent, and when it is
+// gone. A lane owns its sockets. It never retries: what failed goes back to the engine.
 
 import { type BatchStatus, batchStatus, encodeBatchRequest, isBatchReply, readBatchReply } from '../shared/batch-wire.ts';
-import { type BatchFailure, BatchPool } from '../shared/http-client.ts';
+import { type BatchFailure, BatchPool, type SentBatch } from '../shared/http-client.ts';
 import { limits } from '../shared/limits.ts';
+import { type DeadlineWheel, WheelEntry } from './deadline-wheel.ts';
 import type { KeyLookup } from './key-lookup.ts';
-import type { RoutedVersion } from './routed-version.ts';
+import { MemberHealth } from './member-health.ts';
+import { WaitingKeys } from './waiting-keys.ts';
 
 /** What the lane tells its owner. */
 export type LaneEvents = {
+  /** So many keys leave. */
+  readonly onSent: (keyCount: number, nowMs: number) => void;
   /** The shard answered `status` for the key: for `found` the value is in `reply` from `start` to `end`. */
   readonly onAnswer: (lane: MemberLane, lookup: KeyLookup, status: BatchStatus, reply: Buffer, start: number, end: number) => void;
   /** The whole batch has no answer. */
-  readonly onFailure: (lane: MemberLane, lookups: readonly KeyLookup[], failure: BatchFailure) => void;
+  readonly onFailure: (lane: MemberLane, batch: LaneBatch, failure: BatchFailure) => void;
+  /** The batch is late by what its member usually takes, and the router itself is not. */
+  readonly onLate: (lane: MemberLane, batch: LaneBatch, nowMs: number) => void;
+  /** No answer since a batch left that is late now: whatever waits should go elsewhere. */
+  readonly onStalled: (lane: MemberLane) => void;
+  /** The member is left alone from now on, where others hold its slices. */
+  readonly onEjected: (lane: MemberLane, underWay: readonly LaneBatch[], nowMs: number) => void;
+  /** An ejected member may be tried with one key. */
+  readonly onProbeDue: (lane: MemberLane) => void;
 };
+
+/** Keys that left together. */
+export class LaneBatch extends WheelEntry {
+  readonly lookups: readonly KeyLookup[];
+  readonly sentMs: number;
+  readonly isProbe: boolean;
+  readonly hasBulk: boolean;
+  /** When the wheel should call, to tell how late it does. */
+  dueMs = 0;
+  isLate = false;
+  sent: SentBatch | undefined = undefined;
+  readonly #onDue: (batch: LaneBatch) => void;
+
+  constructor(lookups: readonly KeyLookup[], options: { sentMs: number; isProbe: boolean; onDue: (batch: LaneBatch) => void }) {
+    super();
+    this.lookups = lookups;
+    this.sentMs = options.sentMs;
+    this.isProbe = options.isProbe;
+    // Keys of /mgets stand behind the others.
+    this.hasBulk = lookups.at(-1)!.isBulk;
+    this.#onDue = options.onDue;
+  }
+
+  /** False: no byte of it has left, no shard has seen its keys. */
+  get isWritten(): boolean {
+    return this.sent?.isWritten === true;
+  }
+
+  override expire(): void {
+    this.#onDue(this);
+  }
+}
 
 export class MemberLane {
   readonly address: string;
+  readonly health = new MemberHealth(Math.random);
   readonly #pool: BatchPool;
+  readonly #wheel: DeadlineWheel;
   readonly #events: LaneEvents;
-  #waiting: KeyLookup[] = [];
-  #batchesInFlight = 0;
+  readonly #waiting = new WaitingKeys<KeyLookup>();
+  readonly #underWay = new Set<LaneBatch>();
+  readonly #onDue = (batch: LaneBatch): void => this.#due(batch);
+  #probesInFlight = 0;
+  #bulkBatchesInFlight = 0;
   #keysInFlight = 0;
-  /** When settled keys were last taken out of a full queue. */
-  #sweptTick = -1;
+  /** A batch is late, and no answer has come since it left. */
+  #isStalled = false;
+  #isAvoided = false;
+  #isGone = false;
+  #isClosed = false;
   /** Set while the shard is left alone, because it had no room for any key. */
   #pauseTimer: NodeJS.Timeout | undefined;
   /** Set while keys wait for a batch that is worth sending. */
   #patienceTimer: NodeJS.Timeout | undefined;
+  /** Set while an ejected member waits for its probe. */
+  #probeTimer: NodeJS.Timeout | undefined;
   /** Since the start: for `/status`. */
   readonly counts = { batches: 0, keys: 0, failures: 0 };
 
-  constructor(address: string, events: LaneEvents) {
+  constructor(address: string, wheel: DeadlineWheel, events: LaneEvents) {
     this.address = address;
     this.#pool = new BatchPool(address);
+    this.#wheel = wheel;
     this.#events = events;
   }
 
   /** Keys that wait or are under way: what the load is spread by. */
   get load(): number {
-    return this.#waiting.length + this.#keysInFlight;
+    return this.#waiting.count + this.#keysInFlight;
   }
 
   get waiting(): number {
-    return this.#waiting.length;
+    return this.#waiting.count;
   }
 
   get batchesInFlight(): number {
-    return this.#batchesInFlight;
+    return this.#underWay.size;
   }
 
-  /** True when the queue is full, of keys that still have somebody waiting for them. */
-  get isFull(): boolean {
-    if (this.#waiting.length < limits.memberQueueMax) return false;
-    // Only a deadline settles what waits: to look for each key that is refused would cost more than to answer it.
-    const tick = Math.floor(performance.now() / limits.deadlineTickMs);
-    if (tick === this.#sweptTick) return true;
-    this.#sweptTick = tick;
-    this.#waiting = this.#waiting.filter((lookup) => !lookup.isSettled);
-    return this.#waiting.length >= limits.memberQueueMax;
+  /** Late just now, or ejected: others are asked first. */
+  get isAvoided(): boolean {
+    return this.#isAvoided;
+  }
+
+  /** Silent for so long that nobody is sent there, but for probes. */
+  get isGone(): boolean {
+    return this.#isGone;
+  }
+
+  /** Another batch would leave at once: only then does it help a late key to be sent here too. */
+  get isFree(): boolean {
+    return !this.#isAvoided && this.#waiting.count < limits.batchKeysMax && this.#usualInFlight < limits.batchesInFlightMax;
+  }
+
+  isFullFor(lookup: KeyLookup): boolean {
+    return this.#waiting.isFullFor(lookup, now);
   }
 
   push(lookup: KeyLookup): void {
@@ -72,72 +137,121 @@ export class MemberLane {
 
   /** Sends what waits, as far as batches may be under way. */
   flush(): void {
-    while (!this.#pauseTimer && this.#waiting.length > 0 && this.#batchesInFlight < limits.batchesInFlightMax) {
-      if (this.#batchesInFlight > 0 && this.#waiting.length < limits.batchKeysWorth) return this.#bePatient();
+    while (!this.#pauseTimer && this.#hasSendable) {
+      const sendable = this.#mayHaveBulk ? this.#waiting.count : this.#waiting.singleCount;
+      if (this.#underWay.size > 0 && sendable < limits.batchKeysWorth) return this.#bePatient();
       this.#sendBatch();
     }
   }
 
+  /** All that waits and has somebody waiting for it; the owner sends it elsewhere, or pushes it again. */
+  takeWaiting(): KeyLookup[] {
+    return this.#waiting.takeAll();
+  }
+
+  get isProbeDue(): boolean {
+    return this.#probesInFlight < limits.probesInFlightMax && this.health.isProbeDue(now());
+  }
+
+  /** Sends one key at once, whatever else is under way; only when a probe is due. */
+  probe(lookup: KeyLookup): void {
+    this.health.probeSent();
+    this.#send([lookup], true);
+  }
+
+  /** The polls hear of it again after a while without. */
+  cameBack(): void {
+    this.health.cameBack(now());
+    this.#follow(now());
+  }
+
   async close(): Promise<void> {
+    this.#isClosed = true;
     clearTimeout(this.#pauseTimer);
     clearTimeout(this.#patienceTimer);
+    clearTimeout(this.#probeTimer);
+    for (const batch of this.#underWay) this.#wheel.remove(batch);
     await this.#pool.close();
   }
 
-  /** The first keys that wait, as many as fit, all of one version; those whose request has been answered meanwhile fall out. */
-  #takeBatch(): KeyLookup[] {
-    const batch: KeyLookup[] = [];
-    let taken = 0;
-    for (const lookup of this.#waiting) {
-      if (batch.length === limits.batchKeysMax) break;
-      if (!lookup.isSettled) {
-        if (batch.length > 0 && lookup.version.id !== batch[0]!.version.id) break;
-        batch.push(lookup);
-      }
-      taken++;
-    }
-    this.#waiting = taken === this.#waiting.length ? [] : this.#waiting.slice(taken);
-    return batch;
+  get #usualInFlight(): number {
+    return this.#underWay.size - this.#probesInFlight;
+  }
+
+  get #mayHaveBulk(): boolean {
+    return this.#bulkBatchesInFlight < limits.bulkBatchesInFlightMax;
+  }
+
+  get #hasSendable(): boolean {
+    if (this.#usualInFlight >= limits.batchesInFlightMax) return false;
+    return this.#waiting.singleCount > 0 || (this.#waiting.count > 0 && this.#mayHaveBulk);
   }
 
   #sendBatch(): void {
-    const batch = this.#takeBatch();
-    if (batch.length > 0) this.#send(batch, batch[0]!.version);
+    const batch = this.#waiting.takeBatch({ withBulk: this.#mayHaveBulk });
+    if (batch.length > 0) this.#send(batch, false);
   }
 
   #bePatient(): void {
     this.#patienceTimer ??= setTimeout(() => {
       this.#patienceTimer = undefined;
-      if (!this.#pauseTimer && this.#batchesInFlight < limits.batchesInFlightMax) this.#sendBatch();
+      if (!this.#pauseTimer && this.#hasSendable) this.#sendBatch();
     }, limits.batchPatienceMs);
   }
 
-  #send(batch: KeyLookup[], version: RoutedVersion): void {
-    this.#batchesInFlight++;
-    this.#keysInFlight += batch.length;
+  #send(lookups: readonly KeyLookup[], isProbe: boolean): void {
+    const nowMs = now();
+    const batch = new LaneBatch(lookups, { sentMs: nowMs, isProbe, onDue: this.#onDue });
+    this.#underWay.add(batch);
+    this.#keysInFlight += lookups.length;
+    if (isProbe) this.#probesInFlight++;
+    if (batch.hasBulk) this.#bulkBatchesInFlight++;
     this.counts.batches++;
-    this.counts.keys += batch.length;
-    this.#pool.send(encodeBatchRequest(version.idBytes, batch), {
+    this.counts.keys += lookups.length;
+    this.health.sent(nowMs);
+    this.#events.onSent(lookups.length, nowMs);
+    this.#callAfter(batch, isProbe ? limits.ejectSilenceMs : this.health.hedgeDelayMs, nowMs);
+    const { idBytes } = lookups[0]!.version;
+    batch.sent = this.#pool.send(encodeBatchRequest(idBytes, lookups), {
       onReply: (reply) => {
-        this.#landed(batch);
-        if (isBatchReply(reply, version.idBytes, batch.length)) {
-          let deferredCount = 0;
-          readBatchReply(reply, (i, status, start, end) => {
-            if (status === batchStatus.deferred) deferredCount++;
-            this.#events.onAnswer(this, batch[i]!, status, reply, start, end);
-          });
-          if (deferredCount === batch.length) this.#pause();
-        } else {
-          this.#fail(batch, 'wrong');
-        }
+        if (isBatchReply(reply, idBytes, lookups.length)) this.#answered(batch, reply);
+        else this.#failed(batch, 'wrong');
         this.flush();
       },
       onFailure: (failure) => {
-        this.#landed(batch);
-        this.#fail(batch, failure);
+        this.#failed(batch, failure);
         this.flush();
       },
     });
+  }
+
+  #answered(batch: LaneBatch, reply: Buffer): void {
+    const nowMs = now();
+    this.#landed(batch);
+    this.health.answered(nowMs, { latencyMs: nowMs - batch.sentMs, isProbe: batch.isProbe && !batch.isLate });
+    if (this.#isAvoided) {
+      this.#isStalled = false;
+      this.#follow(nowMs);
+    }
+    let deferredCount = 0;
+    readBatchReply(reply, (i, status, start, end) => {
+      if (status === batchStatus.deferred) deferredCount++;
+      this.#events.onAnswer(this, batch.lookups[i]!, status, reply, start, end);
+    });
+    if (deferredCount === batch.lookups.length) this.#pause();
+  }
+
+  #failed(batch: LaneBatch, failure: BatchFailure): void {
+    const nowMs = now();
+    this.#landed(batch);
+    this.counts.failures++;
+    const isSilence = failure === 'late';
+    const isEjected = this.health.failed(nowMs, { isSilence, isProbe: batch.isProbe && !batch.isLate });
+    // A member that is still silent will be ejected for it; one of which nothing is under way any more could not clear itself.
+    this.#isStalled = false;
+    this.#follow(nowMs);
+    this.#events.onFailure(this, batch, failure);
+    if (isEjected) this.#events.onEjected(this, [...this.#underWay], nowMs);
   }
 
   /** To ask at once again would only keep both sides busy. */
@@ -148,13 +262,59 @@ export class MemberLane {
     }, limits.deferralPauseMs);
   }
 
-  #landed(batch: readonly KeyLookup[]): void {
-    this.#batchesInFlight--;
-    this.#keysInFlight -= batch.length;
+  #landed(batch: LaneBatch): void {
+    this.#wheel.remove(batch);
+    this.#underWay.delete(batch);
+    this.#keysInFlight -= batch.lookups.length;
+    if (batch.isProbe) this.#probesInFlight--;
+    if (batch.hasBulk) this.#bulkBatchesInFlight--;
   }
 
-  #fail(batch: readonly KeyLookup[], failure: BatchFailure): void {
-    this.counts.failures++;
-    this.#events.onFailure(this, batch, failure);
+  #callAfter(batch: LaneBatch, delayMs: number, nowMs: number): void {
+    batch.dueMs = nowMs + delayMs;
+    this.#wheel.add(batch, delayMs);
   }
+
+  /** The batch is not answered at its time: late first, then silence. */
+  #due(batch: LaneBatch): void {
+    const nowMs = now();
+    const lateMs = nowMs - batch.dueMs - limits.deadlineTickMs;
+    // The router itself stood still: the answer may lie in a socket, unread.
+    if (lateMs > (batch.isLate ? limits.silenceLateMs : limits.routerLateMs)) {
+      return this.#callAfter(batch, Math.min(this.health.hedgeDelayMs, limits.hedgeDelayUnknownMs), nowMs);
+    }
+    if (!batch.isLate) this.#late(batch, nowMs);
+    if (this.health.checkSilence(nowMs)) this.#events.onEjected(this, [...this.#underWay], nowMs);
+    this.#follow(nowMs);
+    if (this.#isGone) return;
+    const nextMs = this.health.silentForMs(nowMs) < limits.ejectSilenceMs ? limits.ejectSilenceMs : limits.memberGoneMs;
+    this.#callAfter(batch, Math.max(1, nextMs - this.health.silentForMs(nowMs)), nowMs);
+  }
+
+  #late(batch: LaneBatch, nowMs: number): void {
+    batch.isLate = true;
+    if (batch.isProbe) return this.health.probeFailed(nowMs);
+    if (this.health.isQuietSince(batch.sentMs) && !this.#isStalled) {
+      this.#isStalled = true;
+      this.#follow(nowMs);
+      this.#events.onStalled(this);
+    }
+    this.#events.onLate(this, batch, nowMs);
+  }
+
+  /** What the health says, as the choice of a holder reads it for every key; and the timer of the next probe. */
+  #follow(nowMs: number): void {
+    this.#isAvoided = this.#isStalled || this.health.isEjected;
+    this.#isGone = this.health.isGone(nowMs);
+    clearTimeout(this.#probeTimer);
+    this.#probeTimer = undefined;
+    const { probeDueMs } = this.health;
+    if (probeDueMs === Number.POSITIVE_INFINITY || this.#isClosed) return;
+    this.#probeTimer = setTimeout(() => this.#events.onProbeDue(this), Math.max(0, probeDueMs - nowMs));
+    this.#probeTimer.unref();
+  }
+}
+
+function now(): number {
+  return performance.now();
 }

@@ -7,24 +7,22 @@
 import { isUtf8 } from 'node:buffer';
 import { type ErrorCode, PavostoreError } from '../shared/errors.ts';
 import { limits } from '../shared/limits.ts';
-import type { Answer } from './hot-answers.ts';
+import { fieldOf, JsonBytes } from './json-bytes.ts';
 import { KeyLookup } from './key-lookup.ts';
 import type { LookupEngine } from './lookup-engine.ts';
 import type { RoutedVersion } from './routed-version.ts';
 
-/** Every character of the body is one byte of its UTF-8: written as latin1. */
-export type MgetResponse = { readonly versionId: string; readonly body: string };
+export type MgetResponse = { readonly versionId: string; readonly body: Buffer };
 
 /** Looks all keys up in `version`; resolves when each is settled, within the deadline. */
 export function answerMget(engine: LookupEngine, version: RoutedVersion, keys: readonly string[]): Promise<MgetResponse> {
   return new Promise((resolve) => {
-    const results = new MgetResults(keys, (joined) => {
-      resolve({ versionId: version.id, body: `{"version":"${version.id}","results":[${joined}]}` });
-    });
+    const results = new MgetResults(version.id, keys, (body) => resolve({ versionId: version.id, body }));
     for (let i = 0; i < keys.length; i++) {
       const hot = engine.findHot(version, keys[i]!);
       if (hot === undefined) engine.submit(new MgetLookup(engine, version, keys[i]!, i, results));
-      else results.answer(i, hot);
+      else if (hot === null) results.settle(i, missing);
+      else results.find(i, Buffer.from(hot, 'latin1'));
     }
   });
 }
@@ -50,7 +48,11 @@ export function checkKeyCount(count: number): void {
   if (count > limits.mgetKeysMax) throw new PavostoreError('keys_too_many', `${count} keys; at most ${limits.mgetKeysMax} in one request`);
 }
 
+/** One byte a character in UTF-8 as in latin1. */
+const isPrintableAscii = /^[ -~]*$/;
+
 function parseKey(key: unknown, i: number): string {
+  if (typeof key === 'string' && key.length > 0 && key.length <= limits.keySizeMax && isPrintableAscii.test(key)) return key;
   const bytes = keyBytesOf(key, i);
   if (bytes.length === 0) throw new PavostoreError('key_empty', `Key ${i} is empty`);
   if (bytes.length > limits.keySizeMax)
@@ -73,35 +75,74 @@ function keyBytesOf(key: unknown, i: number): Buffer {
   return bytes;
 }
 
-/** The results of one request, as JSON text with one character a byte, until the last key is settled. */
+const missing = '"status":"missing"';
+/** Of one result, besides its key and its value. */
+const resultOverhead = 64;
+
+/** The results of one request until the last key is settled: where each value lies in a shard's reply, or what is said instead. */
 class MgetResults {
+  readonly #versionId: string;
   readonly #keys: readonly string[];
-  readonly #onDone: (joined: string) => void;
-  readonly #texts: string[];
+  readonly #onDone: (body: Buffer) => void;
+  readonly #replies: (Buffer | undefined)[];
+  readonly #starts: Uint32Array;
+  readonly #ends: Uint32Array;
+  /** Fields of the keys without a value. */
+  readonly #said: (string | undefined)[];
   #unsettled: number;
   #valuesSize = 0;
 
-  constructor(keys: readonly string[], onDone: (joined: string) => void) {
+  constructor(versionId: string, keys: readonly string[], onDone: (body: Buffer) => void) {
+    const { length } = keys;
+    this.#versionId = versionId;
     this.#keys = keys;
     this.#onDone = onDone;
-    this.#texts = new Array<string>(keys.length);
-    this.#unsettled = keys.length;
+    this.#replies = new Array<Buffer | undefined>(length).fill(undefined);
+    this.#starts = new Uint32Array(length);
+    this.#ends = new Uint32Array(length);
+    this.#said = new Array<string | undefined>(length).fill(undefined);
+    this.#unsettled = length;
   }
 
-  answer(keyIndex: number, answer: Answer): void {
-    if (answer === null) return this.#put(keyIndex, '"status":"missing"');
-    if (this.#valuesSize + answer.length > limits.mgetValuesSizeMax) return this.fail(keyIndex, 'response_full');
-    this.#valuesSize += answer.length;
-    this.#put(keyIndex, `"status":"found",${jsonOf('value', 'encoding', answer)}`);
+  /** The value is `reply[start, end)`. */
+  find(keyIndex: number, reply: Buffer, start = 0, end = reply.length): void {
+    if (this.#valuesSize + end - start > limits.mgetValuesSizeMax) return this.fail(keyIndex, 'response_full');
+    this.#valuesSize += end - start;
+    this.#replies[keyIndex] = reply;
+    this.#starts[keyIndex] = start;
+    this.#ends[keyIndex] = end;
+    this.#settled();
   }
 
   fail(keyIndex: number, code: ErrorCode): void {
-    this.#put(keyIndex, `"status":"unavailable","code":"${code}"`);
+    this.settle(keyIndex, `"status":"unavailable","code":"${code}"`);
   }
 
-  #put(keyIndex: number, fields: string): void {
-    this.#texts[keyIndex] = `{${jsonOf('key', 'keyEncoding', this.#keys[keyIndex]!)},${fields}}`;
-    if (--this.#unsettled === 0) this.#onDone(this.#texts.join(','));
+  settle(keyIndex: number, fields: string): void {
+    this.#said[keyIndex] = fields;
+    this.#settled();
+  }
+
+  #settled(): void {
+    if (--this.#unsettled === 0) this.#onDone(this.#write());
+  }
+
+  #write(): Buffer {
+    const keysSize = this.#keys.reduce((sum, { length }) => sum + length, 0);
+    const json = new JsonBytes(resultOverhead * (this.#keys.length + 1) + keysSize + this.#valuesSize);
+    json.raw(`{"version":"${this.#versionId}","results":[`);
+    for (let i = 0; i < this.#keys.length; i++) {
+      const key = `${i === 0 ? '{' : '},{'}${fieldOf('key', 'keyEncoding', this.#keys[i]!)},`;
+      const reply = this.#replies[i];
+      if (reply) {
+        json.raw(`${key}"status":"found",`);
+        json.bytesField('value', 'encoding', reply, this.#starts[i]!, this.#ends[i]!);
+      } else {
+        json.raw(`${key}${this.#said[i]}`);
+      }
+    }
+    json.raw('}]}');
+    return json.written;
   }
 }
 
@@ -110,27 +151,20 @@ class MgetLookup extends KeyLookup {
   readonly #results: MgetResults;
 
   constructor(engine: LookupEngine, version: RoutedVersion, key: string, keyIndex: number, results: MgetResults) {
-    super(engine, version, key);
+    super(engine, version, key, true);
     this.#keyIndex = keyIndex;
     this.#results = results;
   }
 
-  protected override onAnswer(answer: Answer): void {
-    this.#results.answer(this.#keyIndex, answer);
+  protected override onFound(reply: Buffer, start: number, end: number): void {
+    this.#results.find(this.#keyIndex, reply, start, end);
+  }
+
+  protected override onMissing(): void {
+    this.#results.settle(this.#keyIndex, missing);
   }
 
   protected override onFailure(code: ErrorCode): void {
     this.#results.fail(this.#keyIndex, code);
   }
-}
-
-/** What stands in a JSON string as it is: printable ASCII but the quote and the backslash. */
-const isPlain = /^[ !#-[\]-~]*$/;
-
-/** The field `name` with these bytes: text where they are UTF-8, else base64, said by a second field `marker`. */
-function jsonOf(name: string, marker: string, bytes: string | Buffer): string {
-  if (typeof bytes === 'string' && isPlain.test(bytes)) return `"${name}":"${bytes}"`;
-  const buffer = typeof bytes === 'string' ? Buffer.from(bytes, 'latin1') : bytes;
-  if (!isUtf8(buffer)) return `"${name}":"${buffer.toString('base64')}","${marker}":"base64"`;
-  return `"${name}":${Buffer.from(JSON.stringify(buffer.toString())).toString('latin1')}`;
 }

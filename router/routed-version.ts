@@ -5,10 +5,14 @@ import type { ErrorCode } from '../shared/errors.ts';
 import { type VersionHeaders, versionHeadersOf } from '../shared/get-response.ts';
 import { bitsOf, type SliceIndex } from '../shared/key-hash.ts';
 import type { Member } from '../shared/member-table.ts';
-import { placeSlices } from '../shared/placement.ts';
+import { recallPlacement } from '../shared/placement-memo.ts';
 import { countSlices, forEachSlice, rangesOf, type SliceRanges } from '../shared/slice-ranges.ts';
 import type { VersionReport } from '../shared/status-report.ts';
 import type { MemberLane } from './member-lane.ts';
+
+/** What a member is for a slice: one that holds it; or one that gives it up or leaves, and is asked only where nobody holds it. */
+const holds = 2;
+const answers = 1;
 
 export class RoutedVersion {
   readonly id: string;
@@ -50,11 +54,11 @@ export class RoutedVersion {
       if (!report) continue;
       lanes.set(member.name, laneOf(member));
       const has = new Uint8Array(sliceCount);
-      const mark = (sliceIndex: number): void => {
-        has[sliceIndex] = 1;
+      const mark = (standing: number) => (sliceIndex: number) => {
+        has[sliceIndex] = standing;
       };
-      forEachSlice(report.slices.kept, mark);
-      forEachSlice(report.slices.yielding, mark);
+      forEachSlice(report.slices.yielding, mark(answers));
+      forEachSlice(report.slices.kept, mark(member.report?.state === 'leaving' ? answers : holds));
       kept.set(member.name, has);
       forEachSlice(report.slices.corrupt, (sliceIndex) => {
         if (absences[sliceIndex] === 'slice_unavailable') absences[sliceIndex] = 'slice_corrupt';
@@ -64,14 +68,17 @@ export class RoutedVersion {
       });
     }
     // All holders in their order of preference. Nobody may be alive: then no slice has one.
-    const preferences = placeSlices({
+    const preferences = recallPlacement({
       members: [...lanes.keys()].map((name) => ({ name })),
       sliceCount,
       replicas: Math.max(1, lanes.size),
     });
-    this.#holders = preferences.map((names, sliceIndex) =>
-      names.filter((name) => kept.get(name)![sliceIndex] === 1).map((name) => lanes.get(name)!),
-    );
+    this.#holders = preferences.map((names, sliceIndex) => {
+      const having = (standing: number): MemberLane[] =>
+        names.filter((name) => kept.get(name)![sliceIndex]! >= standing).map((name) => lanes.get(name)!);
+      const holders = having(holds);
+      return holders.length > 0 ? holders : having(answers);
+    });
     this.#absences = absences;
   }
 

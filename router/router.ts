@@ -34,6 +34,8 @@ export class Router {
   #version: RoutedVersion | undefined;
   #firstRoundMs: number | undefined;
   readonly #completeSinceMs = new Map<string, number>();
+  /** Where the polls have no answer from. */
+  readonly #lostAddresses = new Set<string>();
   #tickTimer: NodeJS.Timeout | undefined;
   #degradedTold = '';
   #closing = false;
@@ -83,7 +85,12 @@ export class Router {
       version: version ? { id: version.id, sequence: version.sequence, sliceCount: version.sliceCount } : null,
       slicesAbsent: absent,
       members: this.#poller.table.members.map((member) => this.#describe(member)),
-      keys: { pending: this.engine.pending, ...this.engine.counts },
+      keys: {
+        pending: this.engine.pending,
+        sentTwice: this.engine.sentTwice,
+        retryAllowance: this.engine.retryAllowance,
+        ...this.engine.counts,
+      },
       cache: { bytes: this.engine.hotAnswers.size, entries: this.engine.hotAnswers.entryCount, ...this.engine.hotAnswers.counts },
       memory: { rss: process.memoryUsage.rss() },
       uptimeSeconds: Math.round((performance.now() - this.#startedMs) / 1000),
@@ -120,8 +127,19 @@ export class Router {
       this.log.info(`serves version ${chosen.id}, ${chosen.covered} of ${chosen.sliceCount} slices held`);
     }
     this.#version?.follow(members, ({ address }) => this.engine.laneTo(address));
-    this.engine.keepLanes(new Set(members.map(({ address }) => address)));
+    const addresses = new Set(members.map(({ address }) => address));
+    this.engine.keepLanes(addresses);
+    this.#noteReturned(members, addresses);
     this.#tellDegraded();
+  }
+
+  /** A member that the polls had lost and hear again is worth a try at once. */
+  #noteReturned(members: readonly Member[], addresses: ReadonlySet<string>): void {
+    for (const address of this.#lostAddresses) if (!addresses.has(address)) this.#lostAddresses.delete(address);
+    for (const { address, alive } of members) {
+      if (!alive) this.#lostAddresses.add(address);
+      else if (this.#lostAddresses.delete(address)) this.engine.laneTo(address).cameBack();
+    }
   }
 
   #noteComplete(members: readonly Member[], nowMs: number): void {
@@ -154,7 +172,11 @@ export class Router {
       slicesKept: report ? countSlices(report.slices.kept) : 0,
       keysWaiting: lane?.waiting ?? 0,
       batchesInFlight: lane?.batchesInFlight ?? 0,
+      ejectedFor: lane?.health.ejectedFor ?? null,
+      isGone: lane?.isGone ?? false,
+      latencyMs: lane?.health.latencyMs ?? null,
       ...lane?.counts,
+      ...lane?.health.counts,
     };
   }
 }

@@ -44,13 +44,21 @@ export function buildRouterServer(router: RouterView, options: { logLevel: strin
     if (!version) throw new PavostoreError('no_version', 'No version of the data is being served yet');
     return await answerMget(router.engine, version, keys);
   };
+  /** Before the keys are read: to refuse them one by one would cost more than to answer some. */
+  const checkRoom = (): void => {
+    if (!router.engine.isFullForBulk) return;
+    router.engine.counts.overloaded++;
+    throw new PavostoreError('overloaded', 'Too many keys are waiting');
+  };
   server.post('/mget', async (request, reply) => {
     if (!Buffer.isBuffer(request.body))
       throw new PavostoreError('media_type_unsupported', 'Send the keys as application/json: {"keys":["a","b"]}');
+    checkRoom();
     const answer = await answerKeys(parseMgetBody(request.body));
     return sendMget(reply, answer);
   });
   server.get('/mget', async (request, reply) => {
+    checkRoom();
     const keys = parseKeys(request.raw.url ?? '');
     if (!Array.isArray(keys)) throw new PavostoreError(keys.code, `The query is not like /mget?key=a&key=b: ${keys.code}`);
     checkKeyCount(keys.length);
@@ -67,5 +75,5 @@ export function buildRouterServer(router: RouterView, options: { logLevel: strin
 }
 
 function sendMget(reply: HttpReply, { versionId, body }: MgetResponse): HttpReply {
-  return reply.header('pavostore-version', versionId).type('application/json; charset=utf-8').send(Buffer.from(body, 'latin1'));
+  return reply.header('pavostore-version', versionId).type('application/json; charset=utf-8').send(body);
 }

@@ -4,7 +4,7 @@
 // undici's own timeouts cannot go below about a second: callers have deadlines of their own and let a late reply finish, since
 // aborting a running request would cost its socket. A socket that stays silent for `socketSilentMs` is destroyed here.
 
-import { Agent, type Dispatcher, errors, Pool } from 'undici';
+import { Agent, buildConnector, type Dispatcher, errors, Pool } from 'undici';
 import { batchContentType } from './batch-wire.ts';
 import { PavostoreError } from './errors.ts';
 import { limits } from './limits.ts';
@@ -58,8 +58,11 @@ export class HttpClient {
   }
 }
 
-/** Why a batch has no reply. `refused`: nothing was written, nobody listens; `broken`: the connection ended; `late`: silent; `wrong`: not an answer. */
-export type BatchFailure = 'refused' | 'broken' | 'late' | 'wrong';
+/**
+ * Why a batch has no reply. `refused`: nobody listens, so nothing was written; `reset`: a connection that had served before ended without a
+ * byte of this answer, as when its idle time was over just then; `broken`: any other end of a connection; `late`: silent; `wrong`: not an answer.
+ */
+export type BatchFailure = 'refused' | 'reset' | 'broken' | 'late' | 'wrong';
 
 export type BatchCallbacks = {
   /** The whole body of a 200 of the right type. The bytes belong to the receiver. */
@@ -67,16 +70,22 @@ export type BatchCallbacks = {
   readonly onFailure: (failure: BatchFailure) => void;
 };
 
-/** The keep-alive sockets to one shard. Does not queue: the caller has at most `limits.batchesInFlightMax` batches under way. */
+/** A batch on its way. */
+export type SentBatch = {
+  /** False as long as no byte of it has been given to a socket: the connection is still being made. */
+  readonly isWritten: boolean;
+};
+
+/** The keep-alive sockets to one shard. Does not queue: the caller has at most `batchSocketsMax` batches under way. */
 export class BatchPool {
   readonly #pool: Pool;
 
   constructor(address: string) {
     this.#pool = new Pool(`http://${address}`, {
-      connections: limits.batchesInFlightMax,
+      connections: batchSocketsMax,
       pipelining: 1,
       allowH2: false,
-      connect: { timeout: limits.connectTimeoutMs, noDelay: true },
+      connect: connectMarked,
       headersTimeout: limits.socketSilentMs,
       bodyTimeout: limits.socketSilentMs,
       keepAliveTimeout: limits.clientKeepAliveMs,
@@ -84,8 +93,10 @@ export class BatchPool {
     });
   }
 
-  send(body: Buffer, callbacks: BatchCallbacks): void {
-    this.#pool.dispatch({ path: '/batch', method: 'POST', headers: batchRequestHeaders, body }, new BatchReply(callbacks));
+  send(body: Buffer, callbacks: BatchCallbacks): SentBatch {
+    const reply = new BatchReply(callbacks);
+    this.#pool.dispatch({ path: '/batch', method: 'POST', headers: batchRequestHeaders, body }, reply);
+    return reply;
   }
 
   /** Ends all sockets at once; batches under way fail. */
@@ -94,14 +105,33 @@ export class BatchPool {
   }
 }
 
+const batchSocketsMax = limits.batchesInFlightMax + limits.probesInFlightMax;
+
 const batchRequestHeaders = ['content-type', batchContentType];
+
+const connect = buildConnector({ timeout: limits.connectTimeoutMs, noDelay: true });
+
+/** An error of a socket tells how much it had read: undici says so of the ends that it finds itself only. */
+const connectMarked: typeof connect = (options, callback) => {
+  connect(options, (...[error, socket]: Parameters<typeof callback>) => {
+    if (error) return callback(error, null);
+    socket.prependListener('error', (failure: MarkedError) => {
+      failure.bytesRead = socket.bytesRead;
+    });
+    callback(null, socket);
+  });
+};
+
+type MarkedError = Error & { code?: string; bytesRead?: number };
 
 /** The largest reply: full, but for one value that exceeds it, and the statuses of the rest. */
 const replySizeMax = limits.batchReplySizeMax + limits.valueSizeMax + limits.batchKeysMax * 5 + 64;
 
 /** Gathers one reply; exactly one of the callbacks is called. */
-class BatchReply implements Dispatcher.DispatchHandler {
+class BatchReply implements Dispatcher.DispatchHandler, SentBatch {
   readonly #callbacks: BatchCallbacks;
+  isWritten = false;
+  #hasBegun = false;
   #chunks: Buffer[] = [];
   #size = 0;
   #isAnswer = false;
@@ -111,13 +141,16 @@ class BatchReply implements Dispatcher.DispatchHandler {
     this.#callbacks = callbacks;
   }
 
-  onRequestStart(): void {}
+  onRequestStart(): void {
+    this.isWritten = true;
+  }
 
   onResponseStart(
     _controller: Dispatcher.DispatchController,
     statusCode: number,
     headers: Record<string, string | string[] | undefined>,
   ): void {
+    this.#hasBegun = true;
     this.#isAnswer = statusCode === 200 && headers['content-type'] === batchContentType;
   }
 
@@ -137,15 +170,19 @@ class BatchReply implements Dispatcher.DispatchHandler {
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
     if (this.#done) return;
     this.#done = true;
-    this.#callbacks.onFailure(failureOf(error));
+    const failure = failureOf(error);
+    this.#callbacks.onFailure(failure === 'reset' && this.#hasBegun ? 'broken' : failure);
   }
 }
 
-function failureOf(error: Error & { code?: string }): BatchFailure {
-  if (error instanceof PavostoreError) return 'wrong';
+function failureOf(error: MarkedError): BatchFailure {
+  if (error instanceof PavostoreError || error instanceof errors.HTTPParserError) return 'wrong';
   if (error instanceof errors.HeadersTimeoutError || error instanceof errors.BodyTimeoutError) return 'late';
-  if (error instanceof errors.ConnectTimeoutError || isRefused(error)) return 'refused';
-  return 'broken';
+  // Nobody said no: the machine is silent, or its network.
+  if (error instanceof errors.ConnectTimeoutError) return 'late';
+  if (isRefused(error)) return 'refused';
+  const bytesRead = error instanceof errors.SocketError ? error.socket?.bytesRead : error.bytesRead;
+  return bytesRead !== undefined && bytesRead > 0 ? 'reset' : 'broken';
 }
 
 /** True when nobody listens at the address, or it cannot be reached at all: nothing was sent. */

@@ -1,6 +1,5 @@
 // An engine over fake shards, without a server before it: keys go in, outcomes come out.
 
-import type { Answer } from '../../router/hot-answers.ts';
 import { KeyLookup } from '../../router/key-lookup.ts';
 import { LookupEngine } from '../../router/lookup-engine.ts';
 import { RoutedVersion } from '../../router/routed-version.ts';
@@ -13,8 +12,12 @@ export type Outcome = { readonly found: Buffer } | 'missing' | ErrorCode;
 class TestLookup extends KeyLookup {
   readonly outcome = Promise.withResolvers<Outcome>();
 
-  protected override onAnswer(answer: Answer): void {
-    this.outcome.resolve(answer === null ? 'missing' : { found: Buffer.from(answer as string, 'latin1') });
+  protected override onFound(reply: Buffer, start: number, end: number): void {
+    this.outcome.resolve({ found: Buffer.from(reply.subarray(start, end)) });
+  }
+
+  protected override onMissing(): void {
+    this.outcome.resolve('missing');
   }
 
   protected override onFailure(code: ErrorCode): void {
@@ -51,12 +54,20 @@ export class TestEngine {
 
   /** The shards in the order in which this key's slice prefers them. */
   preferenceOf(key: string): FakeShard[] {
-    const { sliceIndex } = new TestLookup(this.engine, this.version, key);
+    const { sliceIndex } = new TestLookup(this.engine, this.version, key, false);
     return this.version.holdersOf(sliceIndex).map((lane) => this.#shards.find(({ address }) => address === lane.address)!);
   }
 
   lookUp(key: string, version: RoutedVersion = this.version): Promise<Outcome> {
-    const lookup = new TestLookup(this.engine, version, key);
+    return this.#submit(new TestLookup(this.engine, version, key, false));
+  }
+
+  /** As one of the keys of an /mget. */
+  lookUpInBulk(key: string): Promise<Outcome> {
+    return this.#submit(new TestLookup(this.engine, this.version, key, true));
+  }
+
+  #submit(lookup: TestLookup): Promise<Outcome> {
     this.engine.submit(lookup);
     return lookup.outcome.promise;
   }

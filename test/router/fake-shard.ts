@@ -46,19 +46,21 @@ export class FakeShard {
   readonly batches: string[][] = [];
   readonly #arrivals: (() => void)[] = [];
 
-  private constructor(options: { name: string; versionId: string; sliceCount: number }) {
+  private constructor(options: { name: string; versionId: string; sliceCount: number; idleMs: number }) {
     this.name = options.name;
     this.versionId = options.versionId;
     this.sliceCount = options.sliceCount;
     this.kept = [[0, options.sliceCount - 1]];
-    this.#server = createServer({ keepAliveTimeout: 60_000 }, (request, response) => {
+    this.#server = createServer({ keepAliveTimeout: options.idleMs, keepAliveTimeoutBuffer: 0 }, (request, response) => {
       if (request.url === '/status') this.replyStatus(JSON.stringify(this.report), response);
       else this.#receive(request, response);
     });
   }
 
-  static async start(options: { name?: string; versionId?: string; sliceCount?: number } = {}): Promise<FakeShard> {
-    const shard = new FakeShard({ name: 'fake', versionId: '0123456789abcdef0123456789abcdef', sliceCount: 4, ...options });
+  /** `idleMs`: how long it keeps an idle connection. */
+  static async start(options: { name?: string; versionId?: string; sliceCount?: number; idleMs?: number } = {}): Promise<FakeShard> {
+    const versionId = '0123456789abcdef0123456789abcdef';
+    const shard = new FakeShard({ name: 'fake', versionId, sliceCount: 4, idleMs: 60_000, ...options });
     await new Promise<void>((resolve) => shard.#server.listen(0, '127.0.0.1', resolve));
     return shard;
   }

@@ -114,7 +114,8 @@ describe('with two holders', () => {
     first.reply = reply;
     expect(await engine.lookUp('k')).toEqual(found('k'));
     expect([first.batches.length, second.batches]).toEqual([1, [['k']]]);
-    expect(engine.engine.counts.retries).toBe(1);
+    // The first batch of all finds cold code: it may be late enough for a hedge.
+    expect(engine.engine.counts.retries + engine.engine.counts.hedged).toBe(1);
   });
 
   test.each<FakeAnswer & string>(['notHeld', 'loading', 'corrupt'])('%j is asked of the other one', async (answer) => {
@@ -286,7 +287,7 @@ describe('the deadline', () => {
   });
 
   test('ends what waits in the queue, and frees its place', async () => {
-    await startAlone({ deadlineMs: 1_000 });
+    await startAlone({ deadlineMs: 700 });
     const replies: (() => void)[] = [];
     first.reply = (good, response, request) => replies.push(() => honestReply(good, response, request));
     const keys = Array.from({ length: limits.batchKeysMax * limits.batchesInFlightMax + 500 }, (_, i) => `key ${i}`);

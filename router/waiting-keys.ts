@@ -1,0 +1,90 @@
+// The keys that wait for one shard, in two queues: those of single GETs go first, those of /mgets fill what is left of a batch, and of a full
+// one a small part, so that neither starves the other. Bounded: /mgets may take only their share, so that there is always room for a GET.
+//
+//     push ─┬─> single ─┐
+//           └─> bulk ───┴─> takeBatch: all of one version, at most `batchKeysMax`
+//
+// Whose request has been answered meanwhile falls out when a batch is taken, and when a queue is full.
+
+import { limits } from '../shared/limits.ts';
+
+/** What the queue reads of a key on its way. */
+export type WaitingKey = {
+  readonly isBulk: boolean;
+  readonly isSettled: boolean;
+  readonly version: { readonly id: string };
+};
+
+const bulkMax = Math.floor(limits.memberQueueMax * limits.bulkQueueShare);
+
+export class WaitingKeys<Key extends WaitingKey> {
+  #single: Key[] = [];
+  #bulk: Key[] = [];
+  /** When settled keys were last taken out of a full queue. */
+  #sweptTick = -1;
+
+  get count(): number {
+    return this.#single.length + this.#bulk.length;
+  }
+
+  get singleCount(): number {
+    return this.#single.length;
+  }
+
+  push(key: Key): void {
+    if (key.isBulk) this.#bulk.push(key);
+    else this.#single.push(key);
+  }
+
+  /** True when there is no room for another key of this kind, among keys that still have somebody waiting for them. */
+  isFullFor({ isBulk }: WaitingKey, nowMs: () => number): boolean {
+    if (this.#hasRoomFor(isBulk)) return false;
+    // Only a deadline settles what waits: to look for each key that is refused would cost more than to answer it.
+    const tick = Math.floor(nowMs() / limits.deadlineTickMs);
+    if (tick === this.#sweptTick) return true;
+    this.#sweptTick = tick;
+    this.#single = this.#single.filter(isUnsettled);
+    this.#bulk = this.#bulk.filter(isUnsettled);
+    return !this.#hasRoomFor(isBulk);
+  }
+
+  /** The first keys of one version, as many as fit; none of /mgets without `withBulk`. */
+  takeBatch({ withBulk }: { withBulk: boolean }): Key[] {
+    const batch: Key[] = [];
+    const bulkMin = withBulk ? Math.min(this.#bulk.length, limits.bulkBatchKeysMin) : 0;
+    this.#single = takeFrom(this.#single, batch, limits.batchKeysMax - bulkMin);
+    if (withBulk) this.#bulk = takeFrom(this.#bulk, batch, limits.batchKeysMax);
+    return batch;
+  }
+
+  /** Empties both queues. */
+  takeAll(): Key[] {
+    const keys = [...this.#single, ...this.#bulk].filter(isUnsettled);
+    this.#single = [];
+    this.#bulk = [];
+    return keys;
+  }
+
+  #hasRoomFor(isBulk: boolean): boolean {
+    return this.count < limits.memberQueueMax && !(isBulk && this.#bulk.length >= bulkMax);
+  }
+}
+
+/** Moves the first keys from `queue` to `batch`, up to `countMax` in it, all of one version; returns what stays. */
+function takeFrom<Key extends WaitingKey>(queue: Key[], batch: Key[], countMax: number): Key[] {
+  let taken = 0;
+  for (const key of queue) {
+    if (batch.length >= countMax) break;
+    if (!key.isSettled) {
+      if (batch.length > 0 && key.version.id !== batch[0]!.version.id) break;
+      batch.push(key);
+    }
+    taken++;
+  }
+  if (taken === 0) return queue;
+  return taken === queue.length ? [] : queue.slice(taken);
+}
+
+function isUnsettled(key: WaitingKey): boolean {
+  return !key.isSettled;
+}
