@@ -35,7 +35,7 @@ function lookUpAll(version: HeldVersion, request: BatchRequest, counts: AnswerCo
     const keyEnd = keyStarts[i + 1]! - 2;
     const hash = keyHash32(bytes, keyStart, keyEnd);
     const sliceIndex = sliceIndexOf(hash, sliceBits);
-    const slice = slices[sliceIndex];
+    const slice = slices[sliceIndex] ?? version.askYielding(sliceIndex);
     if (!slice) {
       statuses[i] = statusOfAbsent(version.stateOf(sliceIndex));
       if (statuses[i] === batchStatus.loading) counts.loading++;

@@ -29,6 +29,12 @@ export class BucketReader {
     return this.#readings.size;
   }
 
+  /** Something of the slice is on its way: its file must stay open. */
+  isReading(slice: DiskSlice): boolean {
+    for (const reading of this.#readings.values()) if (reading.slice === slice) return true;
+    return false;
+  }
+
   /** Calls back later, never at once. */
   read(slice: DiskSlice, bucket: number, callback: BucketCallback): void {
     const id = slice.fd * 2 ** 32 + bucket;

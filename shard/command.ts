@@ -25,6 +25,12 @@ export const shardCommand = defineCommand({
       describe: 'folder for what the shard wants to know at its next start, like hot keys [none]',
       requiresArg: true,
     },
+    'leave-grace': {
+      type: 'string',
+      default: '30s',
+      describe: 'when it is stopped: longest time to serve on until others hold its slices; 0s: none',
+      requiresArg: true,
+    },
     'log-level': commonOptions.logLevel,
   },
   examples: [
@@ -35,7 +41,7 @@ export const shardCommand = defineCommand({
   run: async (args) => {
     const { limits } = await import('../shared/limits.ts');
     const { parseAddress, parseMemberSource } = await import('../shared/member-source.ts');
-    const { parseSize } = await import('../shared/quantities.ts');
+    const { durationBetween, parseSize } = await import('../shared/quantities.ts');
     const { defaultName, Shard } = await import('./shard.ts');
     const { runUntilStopped } = await import('../shared/process-life.ts');
     const members = args.members === undefined ? undefined : parseMemberSource(args.members);
@@ -51,6 +57,7 @@ export const shardCommand = defineCommand({
       replicas: wholeNumber('--replicas', args.replicas, 1, limits.replicasMax),
       memory: args.memory === undefined ? undefined : parseSize(args.memory),
       stateDir: args.state,
+      leaveGraceMs: durationBetween('--leave-grace', args.leaveGrace, 0, limits.leaveGraceMaxMs),
       logLevel: args.logLevel,
     });
     await runUntilStopped(shard, (line) => shard.log.info(line));

@@ -50,8 +50,8 @@ export class DiskBatch {
       const keyEnd = keyStarts[i + 1]! - 2;
       const hash = keyHash32(bytes, keyStart, keyEnd);
       const sliceIndex = sliceIndexOf(hash, version.sliceBits);
-      const slice = version.slices[sliceIndex];
-      const diskSlice = version.diskSlices[sliceIndex];
+      const slice = version.slices[sliceIndex] ?? version.askYielding(sliceIndex);
+      const diskSlice = version.diskSlices[sliceIndex] ?? version.askYieldingOnDisk(sliceIndex);
       if (slice) this.#settle(i, findRecord(slice, hash, bytes, keyStart, keyEnd, match), slice.bytes, match.valueStart, match.valueEnd);
       else if (!diskSlice) this.#settleStatus(i, statusOfAbsent(version.stateOf(sliceIndex)));
       else if (this.#store.cache.find(hash, bytes, keyStart, keyEnd, cacheMatch)) {

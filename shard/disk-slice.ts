@@ -24,8 +24,8 @@ export function indexSizeOf(bucketCount: number): number {
 
 /** The directory and the CRCs of a verified slice, copied out of it into one buffer that can be transferred. */
 export function copyIndex({ bytes, header }: Slice): ArrayBuffer {
-  const start = bytes.byteOffset + header.directory.offset;
-  return (bytes.buffer as ArrayBuffer).slice(start, start + header.directory.length + header.bucketCrcs.length);
+  const { offset, length } = header.directory;
+  return new Uint8Array(bytes.subarray(offset, offset + length + header.bucketCrcs.length)).buffer;
 }
 
 /** Opens the file of a slice whose `index` came from `copyIndex`. Throws the system's error. */

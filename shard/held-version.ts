@@ -1,6 +1,8 @@
 // One version as this shard holds it: its manifest, and for each slice what is true of it here. At most two of these live
 // in a shard. A slice is in memory, outside the JavaScript heap, or on disk with its directory in memory; nothing is kept per entry.
+// A yielding slice stands apart from the table of the hot path: only those who find nothing there look for it, and are noted.
 
+import assert from 'node:assert/strict';
 import { type BatchStatus, batchStatus } from '../shared/batch-wire.ts';
 import { type VersionHeaders, versionHeadersOf } from '../shared/get-response.ts';
 import { bitsOf, type SliceIndex } from '../shared/key-hash.ts';
@@ -15,7 +17,9 @@ import type { DiskStore } from './disk-store.ts';
  * `absent`: not here, and not on its way. `queued`: to be loaded, after others; for everybody else that is `loading`. The other states are those
  * that the status report names.
  */
-export type SliceState = 'absent' | 'queued' | 'loading' | 'kept' | 'corrupt';
+export type SliceState = 'absent' | 'queued' | 'loading' | 'kept' | 'yielding' | 'corrupt';
+
+type Yielding = { readonly slice: Slice | undefined; readonly diskSlice: DiskSlice | undefined; askedMs: number | undefined };
 
 export class HeldVersion {
   readonly id: string;
@@ -31,6 +35,7 @@ export class HeldVersion {
   readonly slices: (Slice | undefined)[];
   /** Those that are served from disk. */
   readonly diskSlices: (DiskSlice | undefined)[];
+  readonly #yielding = new Map<SliceIndex, Yielding>();
   /** What the slices on disk share; undefined as long as all are in memory. */
   disk: DiskStore | undefined = undefined;
 
@@ -79,24 +84,79 @@ export class HeldVersion {
     this.#states[sliceIndex] = 'corrupt';
   }
 
+  /** Still answers from the slice, but says that it will be gone. */
+  yield(sliceIndex: SliceIndex): void {
+    assert(this.#states[sliceIndex] === 'kept', `slice ${sliceIndex} is ${this.#states[sliceIndex]}: only a kept one can yield`);
+    this.#yielding.set(sliceIndex, { slice: this.slices[sliceIndex], diskSlice: this.diskSlices[sliceIndex], askedMs: undefined });
+    this.slices[sliceIndex] = undefined;
+    this.diskSlices[sliceIndex] = undefined;
+    this.#states[sliceIndex] = 'yielding';
+  }
+
+  /** Back from yielding. */
+  keepAgain(sliceIndex: SliceIndex): void {
+    const { slice, diskSlice } = this.#yielding.get(sliceIndex)!;
+    this.#yielding.delete(sliceIndex);
+    this.slices[sliceIndex] = slice;
+    this.diskSlices[sliceIndex] = diskSlice;
+    this.#states[sliceIndex] = 'kept';
+  }
+
+  /** A slice that yields, for somebody who asks it all the same. */
+  askYielding(sliceIndex: SliceIndex): Slice | undefined {
+    return this.#noteAsked(sliceIndex)?.slice;
+  }
+
+  askYieldingOnDisk(sliceIndex: SliceIndex): DiskSlice | undefined {
+    return this.#noteAsked(sliceIndex)?.diskSlice;
+  }
+
+  /** When a yielding slice was last asked for, by `performance.now()`; undefined: not since it yields. */
+  lastAskedMs(sliceIndex: SliceIndex): number | undefined {
+    return this.#yielding.get(sliceIndex)?.askedMs;
+  }
+
+  /** Drops a yielding slice, whose memory goes with `collectDroppedSlices`, or closes its file; one that is just being read counts as asked for, and stays. */
+  free(sliceIndex: SliceIndex): void {
+    const { diskSlice } = this.#yielding.get(sliceIndex) ?? {};
+    if (diskSlice && this.disk?.reader.isReading(diskSlice)) {
+      this.#noteAsked(sliceIndex);
+      return;
+    }
+    assert(this.#states[sliceIndex] === 'yielding' || this.#states[sliceIndex] === 'corrupt', `slice ${sliceIndex} is not to be freed`);
+    if (diskSlice) closeDiskSlice(diskSlice);
+    this.#yielding.delete(sliceIndex);
+    this.#states[sliceIndex] = 'absent';
+  }
+
+  #noteAsked(sliceIndex: SliceIndex): Yielding | undefined {
+    const yielding = this.#yielding.get(sliceIndex);
+    if (yielding) yielding.askedMs = performance.now();
+    return yielding;
+  }
+
   report(): VersionReport {
     const having = (...states: readonly SliceState[]) => rangesOf(this.sliceCount, (i) => states.includes(this.#states[i]!));
     return {
       id: this.id,
       sequence: this.sequence,
       sliceCount: this.sliceCount,
-      slices: { kept: having('kept'), loading: having('queued', 'loading'), yielding: [], corrupt: having('corrupt') },
+      slices: { kept: having('kept'), loading: having('queued', 'loading'), yielding: having('yielding'), corrupt: having('corrupt') },
     };
   }
 
   /** Bytes of slices, or of their directories, in memory; the record cache is not among them. */
   get bytesInMemory(): number {
-    const whole = this.slices.reduce((sum, slice) => sum + (slice?.bytes.length ?? 0), 0);
-    return this.diskSlices.reduce((sum, slice) => sum + (slice ? indexSizeOf(slice.header.bucketCount) : 0), whole);
+    const yielding = [...this.#yielding.values()];
+    const slices = [...this.slices, ...yielding.map(({ slice }) => slice)];
+    const diskSlices = [...this.diskSlices, ...yielding.map(({ diskSlice }) => diskSlice)];
+    const whole = slices.reduce((sum, slice) => sum + (slice?.bytes.length ?? 0), 0);
+    return diskSlices.reduce((sum, slice) => sum + (slice ? indexSizeOf(slice.header.bucketCount) : 0), whole);
   }
 
   close(): void {
     for (const slice of this.diskSlices) if (slice) closeDiskSlice(slice);
+    for (const { diskSlice } of this.#yielding.values()) if (diskSlice) closeDiskSlice(diskSlice);
   }
 }
 

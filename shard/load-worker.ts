@@ -6,14 +6,17 @@ import { PavostoreError } from '../shared/errors.ts';
 import { keyHash32 } from '../shared/key-hash.ts';
 import { readRecordPlace, type Slice } from '../shared/slice-layout.ts';
 import { copyIndex } from './disk-slice.ts';
-import type { LoadAnswer, LoadTask, PreloadRequest } from './slice-loader.ts';
+import type { LoadAnswer, LoadMessage, PreloadRequest } from './slice-loader.ts';
+import { collectDroppedSlices } from './slice-memory.ts';
 
 const port = parentPort!;
 
-port.on('message', async ({ path, sliceIndex, sliceCount, expected, preload }: LoadTask) => {
+port.on('message', async (message: LoadMessage) => {
+  if (message === 'collect') return collectDroppedSlices();
+  const { path, sliceIndex, sliceCount, expected, preload } = message;
   try {
-    const slice = await loadSlice(path, sliceIndex, sliceCount, expected);
-    answer(preload ? forDisk(slice, preload) : { kind: 'memory', header: slice.header, bytes: slice.bytes.buffer as ArrayBuffer });
+    const slice = await loadSlice(path, sliceIndex, sliceCount, expected, preload ? 'own' : 'shared');
+    answer(preload ? forDisk(slice, preload) : { kind: 'memory', header: slice.header, bytes: slice.bytes.buffer as SharedArrayBuffer });
   } catch (error) {
     const code = error instanceof PavostoreError ? error.code : undefined;
     answer({ kind: 'failed', code, message: (error as Error).message });
@@ -21,8 +24,7 @@ port.on('message', async ({ path, sliceIndex, sliceCount, expected, preload }: L
 });
 
 function answer(message: LoadAnswer): void {
-  if (message.kind === 'memory') port.postMessage(message, [message.bytes]);
-  else if (message.kind === 'disk') port.postMessage(message, [message.index, message.records]);
+  if (message.kind === 'disk') port.postMessage(message, [message.index, message.records]);
   else port.postMessage(message);
 }
 
@@ -65,5 +67,5 @@ function recordsWithHashes(slice: Slice, hashes: Uint32Array, sizeMax: number): 
 }
 
 function copyOf(bytes: Uint8Array): ArrayBuffer {
-  return bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength) as ArrayBuffer;
+  return new Uint8Array(bytes).buffer;
 }

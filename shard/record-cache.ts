@@ -259,40 +259,24 @@ export class RecordCache {
   }
 
   /**
-   * All keys that are resident, hottest first by whole octaves; always the same object, to be read before the next step. Puts between two
-   * steps are fine: what they move may be left out, or come twice.
+   * All keys that are resident, in no order; always the same object, to be read before the next step. Puts between two steps are fine: what
+   * they move may be left out, or come twice.
    */
   *residentKeys(): Generator<ResidentKey> {
     const resident: ResidentKey = { bytes: this.#bytes, keyStart: 0, keyEnd: 0, heat: 0 };
-    for (const octave of this.#octavesOfEntries()) {
-      for (let set = 0; set < this.#setCount; set++) {
-        this.#selectSet(set);
-        let now = this.#now();
-        for (let entry = this.#entriesAt; entry < this.#entriesEnd(); entry++) {
-          const word = this.#words[entry]!;
-          if (octaveOf(word, now) !== octave) continue;
-          this.#readRecord(word);
-          resident.bytes = this.#bytes;
-          resident.keyStart = this.#keyAt;
-          resident.keyEnd = this.#keyAt + this.#keySize;
-          resident.heat = (scoreOf(word) - now) / stepsPerOctave;
-          yield resident;
-          this.#selectSet(set);
-          now = this.#now();
-        }
-      }
-    }
-  }
-
-  /** The octaves that there are any entries of, hottest first. */
-  #octavesOfEntries(): number[] {
-    const octaves = new Set<number>();
     for (let set = 0; set < this.#setCount; set++) {
       this.#selectSet(set);
-      const now = this.#now();
-      for (let entry = this.#entriesAt; entry < this.#entriesEnd(); entry++) octaves.add(octaveOf(this.#words[entry]!, now));
+      for (let entry = this.#entriesAt; entry < this.#entriesEnd(); entry++) {
+        const word = this.#words[entry]!;
+        this.#readRecord(word);
+        resident.bytes = this.#bytes;
+        resident.keyStart = this.#keyAt;
+        resident.keyEnd = this.#keyAt + this.#keySize;
+        resident.heat = (scoreOf(word) - this.#now()) / stepsPerOctave;
+        yield resident;
+        this.#selectSet(set);
+      }
     }
-    return [...octaves].sort((a, b) => b - a);
   }
 
   #select(hash: number): void {
@@ -543,11 +527,6 @@ function tagOf(word: number): number {
 
 function scoreOf(word: number): number {
   return (word >>> scoreShift) & scoreMax;
-}
-
-/** How hot an entry is, in whole octaves above one access at the present `now` of its set. */
-function octaveOf(word: number, now: number): number {
-  return Math.floor((scoreOf(word) - now) / stepsPerOctave);
 }
 
 function isSame(bytes: Uint8Array, at: number, keyBytes: Uint8Array, keyStart: number, keyEnd: number): boolean {

@@ -1,10 +1,11 @@
-// A shard's life: it waits for a published version, learns its members, loads what placement gives it, and serves. The
-// decisions are in decide.ts; here are the edges: the watch on `current`, the poller, the loader, the server.
+// A shard's life: it waits for a published version, learns its members, loads what placement gives it, serves, gives up what others hold in
+// its place, and leaves. The decisions are in owners.ts and decide.ts; here are the edges: the watch on `current`, the poller, the loader, the server.
 //
-//     current ──> HeldVersion <──load── decide(held, reports, clock) <── MemberPoller <── /status of the others
+//     current ──> HeldVersion <──load, yield, free── decide(held, reports, clock) <── MemberPoller <── /status of the others
 //                     └──> server: POST /batch, GET /get, GET /status, health
 
 import { randomBytes } from 'node:crypto';
+import { setTimeout as pause } from 'node:timers/promises';
 import { type Current, readCurrent, readManifest, slicePath, versionPath } from '../shared/data-set.ts';
 import { PavostoreError } from '../shared/errors.ts';
 import { type HttpServer, listen } from '../shared/http-server.ts';
@@ -12,17 +13,20 @@ import type { SliceIndex } from '../shared/key-hash.ts';
 import { limits } from '../shared/limits.ts';
 import { MemberPoller } from '../shared/member-poller.ts';
 import { joinAddress, type MemberSource } from '../shared/member-source.ts';
-import { formatSize } from '../shared/quantities.ts';
+import { formatDuration, formatSize } from '../shared/quantities.ts';
 import type { ShardState, StatusReport } from '../shared/status-report.ts';
 import { type AnswerCounts, noAnswers } from './batch-answer.ts';
-import { type Decision, decide, type MemberView } from './decide.ts';
+import { type Decision, decide, noMemory } from './decide.ts';
 import { DiskStore } from './disk-store.ts';
 import { HeldVersion } from './held-version.ts';
-import { hashesOfSlice, readHotKeys, saveHotKeys } from './hot-keys.ts';
+import { type HotKeys, hotKeysOfSlice, readHotKeys, saveHotKeys } from './hot-keys.ts';
+import { followLeaving } from './leave.ts';
 import { availableMemory, type MemoryPlan, planMemory } from './memory-plan.ts';
+import { followOwners, type MemberView, noOwners, type Owners, viewOf } from './owners.ts';
 import { preloadRecords } from './preload.ts';
 import { buildShardServer } from './server.ts';
 import { SliceLoader } from './slice-loader.ts';
+import { collectDroppedSlices } from './slice-memory.ts';
 
 export type ShardOptions = {
   readonly dataDir: string;
@@ -37,6 +41,8 @@ export type ShardOptions = {
   readonly memory: number | undefined;
   /** Where the shard writes what it wants to know at its next start; undefined: nowhere. */
   readonly stateDir: string | undefined;
+  /** How long a shard that closes waits, at the most, for others to hold what only it holds. */
+  readonly leaveGraceMs: number;
   readonly logLevel: string;
 };
 
@@ -53,16 +59,17 @@ export class Shard {
   #current: Current | undefined;
   #versions: HeldVersion[] = [];
   #decision: Decision | undefined;
-  #working = false;
-  #workAgain = false;
+  #owners: Owners = noOwners;
+  #loading = false;
+  #polledAfreshMs = 0;
+  /** Since when it says that it leaves; undefined: it stays. */
+  #leavingSinceMs: number | undefined;
   #closing = false;
   #watchTimer: NodeJS.Timeout | undefined;
-  #memberNames = '';
-  #membersSinceMs = performance.now();
   #currentTrouble = '';
   #plan: MemoryPlan | undefined;
-  /** Ascending hashes; undefined: the cache is filled with whatever comes first. */
-  #hotKeys: Uint32Array | undefined;
+  /** Undefined: the cache is filled with whatever comes first. */
+  #hotKeys: HotKeys | undefined;
   #memoryTrouble = '';
   #readyTold = false;
 
@@ -73,7 +80,7 @@ export class Shard {
     if (options.members) {
       this.#poller = new MemberPoller({
         source: options.members,
-        onChange: () => void this.#work(),
+        onChange: () => this.#follow(),
         onTrouble: (error) => this.#server.log.warn(`members: ${error.message}`),
       });
     }
@@ -98,7 +105,7 @@ export class Shard {
   /** Each slice that placement gives it is kept or corrupt. */
   get isReady(): boolean {
     const version = this.#versions[0];
-    if (!version || !this.#decision || this.#closing) return false;
+    if (!version || !this.#decision || this.#leavingSinceMs !== undefined) return false;
     return this.#decision.placed.every((sliceIndex) => {
       const state = version.stateOf(sliceIndex);
       return state === 'kept' || state === 'corrupt';
@@ -129,32 +136,34 @@ export class Shard {
     };
   }
 
-  /** Says that it leaves, ends what is under way, and closes everything. */
+  /** Says that it leaves, waits until the others have what they need of it, ends what is under way, and closes everything. */
   async close(): Promise<void> {
-    if (this.#closing) return;
+    if (this.#leavingSinceMs !== undefined) return;
+    this.#leavingSinceMs = performance.now();
+    this.#follow();
+    await Promise.all([this.#untilReleased(), this.#saveHotKeys()]);
     this.#closing = true;
     clearTimeout(this.#watchTimer);
     await this.#poller?.close();
     await this.#loader.close();
     await this.#server.close();
-    this.#saveHotKeys();
     for (const version of this.#versions) version.close();
   }
 
   /** A hint for the next start: without it that one is merely colder. */
-  #saveHotKeys(): void {
+  async #saveHotKeys(): Promise<void> {
     const { stateDir } = this.#options;
     const cache = this.#versions[0]?.disk?.cache;
     if (stateDir === undefined || !cache) return;
     try {
-      this.log.info(`${saveHotKeys(stateDir, cache)} hot keys saved for the next start`);
+      this.log.info(`${await saveHotKeys(stateDir, cache)} hot keys saved for the next start`);
     } catch (error) {
       this.log.warn(`hot keys are not saved: ${(error as Error).message}`);
     }
   }
 
   get #state(): ShardState {
-    return this.#closing ? 'leaving' : this.isReady ? 'ready' : 'loading';
+    return this.#leavingSinceMs !== undefined ? 'leaving' : this.isReady ? 'ready' : 'loading';
   }
 
   /** Looks at `current` every `currentWatchIntervalMs`, and decides afresh, since time passes for orphans too. */
@@ -169,7 +178,7 @@ export class Shard {
       this.#currentTrouble = message;
     }
     if (this.#closing) return;
-    void this.#work();
+    this.#follow();
     this.#watchTimer = setTimeout(() => void this.#watch(), limits.currentWatchIntervalMs);
   }
 
@@ -189,85 +198,114 @@ export class Shard {
     this.log.info(`version ${manifest.id}: ${manifest.totals.entries} entries in ${manifest.identity.sliceCount} slices`);
   }
 
-  /** Loads what the decision says, one slice at a time, and decides afresh whenever something changed meanwhile. */
-  async #work(): Promise<void> {
-    this.#workAgain = true;
-    if (this.#working) return;
-    this.#working = true;
-    try {
-      while (this.#workAgain && !this.#closing) {
-        this.#workAgain = false;
-        const version = this.#versions[0];
-        if (version && this.#membersAreSettled()) await this.#loadDecided(version, this.#decide(version));
-      }
-    } finally {
-      this.#working = false;
+  /** Decides afresh, carries out at once what is only a matter of saying so, and sees to it that the rest is loaded. */
+  #follow(): void {
+    const version = this.#versions[0];
+    if (!version || this.#closing || !this.#knowsMembers()) return;
+    const nowMs = performance.now();
+    const members = this.#memberViews(nowMs);
+    const { name: self } = this;
+    const isFrozen = this.#poller?.table.isFrozen(nowMs) ?? false;
+    this.#owners = followOwners(this.#owners, members, { self, isFrozen, settleMs: this.#settleMs(), nowMs });
+    if (!this.#owners.inForce) return;
+    const { replicas } = this.#options;
+    const memory = this.#decision?.memory ?? noMemory;
+    this.#decision = decide({ self, replicas, members, owners: this.#owners, isFrozen, version, memory, nowMs });
+    for (const sliceIndex of this.#decision.keep) version.keepAgain(sliceIndex);
+    for (const sliceIndex of this.#decision.yield) version.yield(sliceIndex);
+    for (const sliceIndex of this.#decision.free) version.free(sliceIndex);
+    if (this.#decision.free.length > 0) {
+      collectDroppedSlices();
+      this.#loader.collectDroppedSlices();
     }
+    this.#tellMoves(this.#decision);
+    void this.#pollAfresh(this.#decision.poll, nowMs);
+    void this.#loadDecided(version);
   }
 
-  #decide(version: HeldVersion): Decision {
-    this.#decision = decide({
-      self: this.name,
-      replicas: this.#options.replicas,
-      members: this.#memberViews(),
-      version,
-      orphanedSinceMs: this.#decision?.orphanedSinceMs ?? new Map(),
-      nowMs: performance.now(),
-    });
-    return this.#decision;
-  }
-
-  async #loadDecided(version: HeldVersion, { load, placed }: Decision): Promise<void> {
+  /** Loads what the last decision says, one slice at a time, and decides afresh after each. */
+  async #loadDecided(version: HeldVersion): Promise<void> {
+    const { load } = this.#decision!;
     if (load.length > 0 && !this.#planMemory(version, load)) return;
     version.queue(load);
-    for (const sliceIndex of load) {
-      await this.#load(version, sliceIndex);
-      if (this.#workAgain || this.#closing) return;
+    if (this.#loading) return;
+    this.#loading = true;
+    for (let next = load[0]; next !== undefined && !this.#closing; next = this.#decision!.load[0]) {
+      await this.#load(version, next);
+      this.#follow();
     }
+    this.#loading = false;
+    // They are of use for what was held when they were saved; a copy of them is as large as some slices.
+    this.#hotKeys = undefined;
     if (this.isReady && !this.#readyTold) {
       this.#readyTold = true;
-      this.log.info(`ready: ${placed.length} slices, ${formatSize(version.bytesInMemory)} of them in memory`);
+      this.log.info(`ready: ${this.#decision!.placed.length} slices, ${formatSize(version.bytesInMemory)} of them in memory`);
     }
+  }
+
+  /** What keeps a slice from being freed may be no more than that a report is some seconds old. */
+  async #pollAfresh(names: readonly string[], nowMs: number): Promise<void> {
+    if (names.length === 0 || nowMs - this.#polledAfreshMs < limits.pollStartIntervalMs) return;
+    this.#polledAfreshMs = nowMs;
+    await this.#poller!.pollAfresh(names);
+    this.#follow();
+  }
+
+  #tellMoves({ yield: yielding, keep, free }: Decision): void {
+    const moves = { 'to give up': yielding, 'kept again': keep, freed: free };
+    const told = Object.entries(moves).flatMap(([what, slices]) => (slices.length > 0 ? `${slices.length} ${what}` : []));
+    if (told.length > 0) this.log.info(`slices: ${told.join(', ')}`);
+  }
+
+  /** Without a list nobody else is there; in a fixed list that names this shard the addresses are the names. */
+  get #isListed(): boolean {
+    const { members } = this.#options;
+    return !members || (members.kind === 'fixed' && members.addresses.includes(this.name));
+  }
+
+  #knowsMembers(): boolean {
+    return this.#isListed || this.#poller!.firstRoundDone;
   }
 
   /**
-   * A decision waits until the members are known: at once in a fixed list that names this shard, since there the addresses are the
-   * names; otherwise when their names have not changed for a while, so that a cluster that starts together does not load everything in
-   * the shard that came first.
+   * How long the members must not change before a decision is about them: for shards that come together, so that a cluster that starts
+   * does not load everything in the shard that came first.
    */
-  #membersAreSettled(): boolean {
-    const { members } = this.#options;
-    if (!members || (members.kind === 'fixed' && members.addresses.includes(this.name))) return true;
-    if (!this.#poller!.firstRoundDone) return false;
-    if (this.#decision) return true;
-    const names = this.#poller!.table.members.map(({ name }) => name).join(' ');
-    if (names !== this.#memberNames) {
-      this.#memberNames = names;
-      this.#membersSinceMs = performance.now();
-    }
-    return performance.now() - this.#membersSinceMs >= limits.membersSettleMs;
+  #settleMs(): number {
+    return this.#isListed && !this.#owners.inForce ? 0 : limits.membersSettleMs;
   }
 
   /** The others as they report; itself always, as it is. */
-  #memberViews(): MemberView[] {
+  #memberViews(nowMs: number): MemberView[] {
     const own: MemberView = {
       name: this.name,
       zone: this.#options.zone,
       alive: true,
-      state: this.#state,
+      leavingSinceMs: this.#leavingSinceMs,
+      heldOut: false,
+      askedMs: nowMs,
       versions: this.#versions.map((held) => held.report()),
     };
     const others = (this.#poller?.table.members ?? []).filter(({ name }) => name !== this.name);
-    return [
-      own,
-      ...others.map(({ name, zone, alive, report }) => ({
-        name,
-        zone,
-        alive,
-        state: report?.state ?? 'loading',
-        versions: report?.versions ?? [],
-      })),
-    ];
+    return [own, ...others.map((member) => viewOf(member, nowMs))];
+  }
+
+  /** Resolves when it may leave. */
+  async #untilReleased(): Promise<void> {
+    const { leaveGraceMs: graceMs } = this.#options;
+    const leavingSinceMs = this.#leavingSinceMs!;
+    let coveredSinceMs: number | undefined;
+    for (let wasTold = false; ; await pause(limits.leaveCheckIntervalMs)) {
+      const nowMs = performance.now();
+      const members = this.#memberViews(nowMs);
+      const versions = this.#versions;
+      const leaving = followLeaving({ self: this.name, members, versions, leavingSinceMs, graceMs, coveredSinceMs, nowMs });
+      if (leaving.mayLeave) return;
+      coveredSinceMs = leaving.coveredSinceMs;
+      if (leaving.aloneCount === 0 || wasTold) continue;
+      wasTold = true;
+      this.log.info(`leaving: ${leaving.aloneCount} slices are kept by nobody else; waits up to ${formatDuration(graceMs)} for that`);
+    }
   }
 
   /** Compares what is about to be loaded with the memory that there is, before any of it is loaded; false when there is too little. */
@@ -291,7 +329,7 @@ export class Shard {
     if (this.#plan.kind === 'disk') {
       version.disk = this.#openDiskStore(version, this.#plan.cacheSize);
       this.#hotKeys = this.#options.stateDir === undefined ? undefined : readHotKeys(this.#options.stateDir);
-      if (this.#hotKeys) this.log.info(`${this.#hotKeys.length} hot keys of the last run are loaded first`);
+      if (this.#hotKeys) this.log.info(`${this.#hotKeys.hashes.length} hot keys of the last run are loaded first`);
     }
     return true;
   }
@@ -322,11 +360,13 @@ export class Shard {
       // Memory may have become short after the plan: a slice that came later is served from disk, so that nothing waits for memory.
       version.disk ??= this.#openDiskStore(version, limits.recordCacheMin);
       const { cache } = version.disk;
-      const sizeMax = Math.max(0, limits.preloadShare * cache.bytes - cache.stats.bytesUsed);
-      const hashes = this.#hotKeys && hashesOfSlice(this.#hotKeys, sliceIndex, version.sliceBits);
-      const { slice, records } = await this.#loader.loadFromDisk(request, { sizeMax, hashes });
+      // What was in the cache has room in it again; of anything else some room is left for what will be asked for.
+      const share = this.#hotKeys ? 1 : limits.preloadShare;
+      const sizeMax = Math.max(0, share * cache.bytes - cache.stats.bytesUsed);
+      const hotKeys = this.#hotKeys && hotKeysOfSlice(this.#hotKeys, sliceIndex, version.sliceBits);
+      const { slice, records } = await this.#loader.loadFromDisk(request, { sizeMax, hashes: hotKeys?.hashes });
       version.keepOnDisk(sliceIndex, slice);
-      await preloadRecords(cache, records);
+      await preloadRecords(cache, records, hotKeys);
     } catch (error) {
       if (this.#closing) return;
       version.markCorrupt(sliceIndex);

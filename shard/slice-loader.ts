@@ -20,9 +20,11 @@ export type PreloadRequest = { readonly sizeMax: number; readonly hashes: Uint32
 
 export type LoadTask = LoadRequest & { readonly preload: PreloadRequest | undefined };
 
-/** What the worker answers; its buffers arrive transferred. */
+export type LoadMessage = LoadTask | 'collect';
+
+/** What the worker answers: the bytes of a slice are in shared memory, the other buffers arrive transferred. */
 export type LoadAnswer =
-  | { readonly kind: 'memory'; readonly header: SliceHeader; readonly bytes: ArrayBuffer }
+  | { readonly kind: 'memory'; readonly header: SliceHeader; readonly bytes: SharedArrayBuffer }
   | { readonly kind: 'disk'; readonly header: SliceHeader; readonly index: ArrayBuffer; readonly records: ArrayBuffer }
   | { readonly kind: 'failed'; readonly code: ErrorCode | undefined; readonly message: string };
 
@@ -52,6 +54,11 @@ export class SliceLoader {
     const answer = await this.#ask({ ...request, preload });
     if (answer.kind !== 'disk') throw new TypeError('the worker answered another task');
     return { slice: openDiskSlice(request.path, answer.header, answer.index), records: Buffer.from(answer.records) };
+  }
+
+  /** What the worker has handed over and nobody uses any more. */
+  collectDroppedSlices(): void {
+    this.#worker.postMessage('collect' satisfies LoadMessage);
   }
 
   async close(): Promise<void> {

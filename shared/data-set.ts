@@ -91,10 +91,25 @@ export async function readManifestAt(versionDir: string): Promise<Manifest> {
   return parseManifest(text, path);
 }
 
+/**
+ * Where a slice's bytes lie. `own`: in an ArrayBuffer, which V8 gives back soon after its last use, and for which it collects garbage again
+ * and again, one time for some 64 MiB. `shared`: in a SharedArrayBuffer, which other threads see and no collection is made for: half of
+ * what loading would take, but whoever drops it must ask for a collection to have the memory back.
+ */
+export type SliceMemory = 'own' | 'shared';
+
 /** Reads a whole slice into memory and checks it against `expected` and itself. Throws `slice_malformed` or the system's error. */
-export async function loadSlice(path: string, sliceIndex: number, sliceCount: number, expected: ManifestSlice): Promise<Slice> {
-  const bytes = await readSliceFile(path, expected);
-  const headerSha256 = createHash('sha256').update(bytes.subarray(0, sliceHeaderSize)).digest('hex');
+export async function loadSlice(
+  path: string,
+  sliceIndex: number,
+  sliceCount: number,
+  expected: ManifestSlice,
+  memory: SliceMemory = 'own',
+): Promise<Slice> {
+  const bytes = await readSliceFile(path, expected, memory);
+  const headerSha256 = createHash('sha256')
+    .update(Buffer.from(bytes.subarray(0, sliceHeaderSize)))
+    .digest('hex');
   if (headerSha256 !== expected.headerSha256) {
     throw new PavostoreError(
       'slice_malformed',
@@ -113,13 +128,12 @@ export async function loadSlice(path: string, sliceIndex: number, sliceCount: nu
   return slice;
 }
 
-/** The file's bytes in a Buffer with an ArrayBuffer of its own, so that it can be transferred between threads. */
-async function readSliceFile(path: string, expected: ManifestSlice): Promise<Buffer> {
+async function readSliceFile(path: string, expected: ManifestSlice, memory: SliceMemory): Promise<Buffer> {
   const file = await openFile(path);
   try {
     const { size } = await file.stat();
     if (size !== expected.bytes) throw new PavostoreError('slice_malformed', `${path}: ${size} bytes, the manifest says ${expected.bytes}`);
-    const bytes = Buffer.allocUnsafeSlow(size);
+    const bytes = memory === 'shared' ? Buffer.from(new SharedArrayBuffer(size)) : Buffer.allocUnsafeSlow(size);
     await readFully(file, bytes, 0, path);
     return bytes;
   } finally {

@@ -46,6 +46,8 @@ export const limits = {
   /** Room on the disk that a split needs for each byte of its input: records of usual size take 1.04 in a spill file. */
   splitSizeFactor: 1.1,
   splitSizeMin: 16 * MiB,
+  /** How much longer than reading the input its second pass takes, for the time left that a split shows: measured from 1 M to 100 M entries. */
+  splitSealPerRead: 2,
   heartbeatIntervalMs: 5_000,
   /** Twelve missed heartbeats: the writer is gone, its temporary folder and its lock may be taken. */
   heartbeatStaleMs: 60_000,
@@ -163,6 +165,29 @@ export const limits = {
   /** How long a starting router waits for a complete version before it serves the best covered one. */
   versionWaitMs: 2_000,
 
+  // Moving slices between shards (docs/decisions/009-yield-before-drop.md).
+  /** A slice that a shard gives up is reported as yielding for so long, and must not be asked for in that time: ten polls of the others. */
+  sliceYieldMs: 10_000,
+  /** What others report counts for giving something up only if it was asked for so lately; much less than `sliceYieldMs`. */
+  reportFreshMs: 2_000,
+  /** Slices of placements that are kept for the next decision: 16 placements of 4,096 slices, about 0.5 MB each. */
+  slicesRecalledMax: 64 * KiB,
+  /** A member that said that it leaves has this time to come back under its name before its slices are replicated anew. */
+  memberReturnMs: 30_000,
+  /** How long a shard that was told to stop waits for others to hold what only it holds. */
+  leaveGraceDefaultMs: 30_000,
+  leaveGraceMaxMs: 3_600_000,
+  /** A shard that leaves stays at least so long, as long as others stay: all should have seen it leave, or it would look like a death. */
+  leaveNoticeMs: 1_500,
+  leaveCheckIntervalMs: 50,
+  /** How long nothing moves while more than half of the members are silent; after that it is how things are. */
+  placementFrozenMs: 600_000,
+  /** A member that returns from a death or a long silence for the second time is held out for this long; then doubled with each time. */
+  flapHoldMinMs: 30_000,
+  flapHoldMaxMs: 600_000,
+  /** After so long without another return the count begins anew. */
+  flapForgiveMs: 600_000,
+
   // The local cluster.
   restartDelayMinMs: 100,
   restartDelayMaxMs: 10_000,
@@ -173,6 +198,54 @@ export const limits = {
   localStatusIntervalMs: 50,
   /** Ports that are tried for the shards before giving up. */
   localPortsTriedMax: 1_000,
+
+  // Failure, in the router (PROTOCOL, "Failure").
+  /** Keys that may be sent twice, as a share of those sent in the last `retryWindowMs`: a cluster in trouble must not get twice its load. */
+  retryShare: 0.1,
+  retryWindowMs: 10_000,
+  /** Steps in which the window moves. */
+  retryWindowParts: 10,
+  /** Keys that may be sent twice whatever came before: a router with little to do should not fail a key for its budget. */
+  retryReserveKeys: 64,
+  /** Tries of one key that a shard has seen: the first, and one more elsewhere. */
+  keyTriesMax: 2,
+  /** Times that one key is queued at all, those that nobody has seen included: refusals end too. */
+  keyAsksMax: 4,
+  /** A batch is late after its member's own quantile of latency ... */
+  hedgeQuantile: 0.95,
+  /** ... but never before: below it lies what a collection of garbage or a busy core costs anyway. */
+  hedgeDelayMinMs: 5,
+  /** As long as too little is known of a member: its first batches find cold code and new connections. */
+  hedgeDelayUnknownMs: 50,
+  /** Replies before the quantile says something. */
+  latencySamplesMin: 32,
+  /** Replies after which the older half counts half: the quantile follows a change within seconds. */
+  latencySamplesMax: 512,
+  /** A timer of the router that runs so much late says that the router was late, not the member: nothing is hedged then. */
+  routerLateMs: 10,
+  /** The same for silence, which takes longer: a router that is a little late all the time must still find it. */
+  silenceLateMs: 100,
+  /** Failed batches in a row that eject a member: one lost connection may fail as many as were under way. */
+  ejectFailures: 5,
+  /** No answer for so long while batches are under way ejects a member: longer than any pause of a healthy one. */
+  ejectSilenceMs: 500,
+  /** Silent for so long, a member is not asked even where nobody else holds the slice: its keys fail at once, not at their deadlines. */
+  memberGoneMs: 1_000,
+  /** The first probe of an ejected member; the next ones wait twice as long each. */
+  probeDelayMinMs: 1_000,
+  probeDelayMaxMs: 30_000,
+  /** Share by which a delay is shortened or lengthened at random: routers that ejected a member together should not probe it together. */
+  probeJitter: 0.2,
+  /** A member that is well for so long after its return is probed after the shortest delay again. */
+  probeForgiveMs: 30_000,
+  /** Probes without an answer that may be under way: their sockets are beside those of the batches. */
+  probesInFlightMax: 2,
+  /** Share of a queue that the keys of /mgets may take: the rest is for single GETs. */
+  bulkQueueShare: 0.75,
+  /** Batches with keys of /mgets under way to one member: one more is left for single GETs alone. */
+  bulkBatchesInFlightMax: 3,
+  /** Keys of a batch that single GETs leave to waiting /mgets. */
+  bulkBatchKeysMin: 256,
 } as const;
 
 const requestLineSizeMin = '/get?key='.length + 3 * limits.keySizeMax;
@@ -186,7 +259,16 @@ assert(limits.publishLockWaitMs > limits.heartbeatStaleMs, 'a publisher outwaits
 assert(limits.heartbeatStaleMs > 4 * limits.heartbeatIntervalMs, 'a slow heartbeat is not a dead one');
 assert(limits.pollDeadlineMs < limits.pollIntervalMs, 'polls of one member do not pile up');
 assert(limits.memberSilentMs > 2 * limits.pollIntervalMs, 'one lost poll does not make a member dead');
+assert(limits.slicesRecalledMax >= 4 * limits.sliceCountMax, 'the placements of one decision are kept for the next');
+assert(limits.reportFreshMs > limits.pollIntervalMs, 'usual polls are fresh enough to decide upon');
+assert(limits.sliceYieldMs > 4 * limits.reportFreshMs, 'whoever gives a slice up was seen to do so long before');
+assert(limits.leaveNoticeMs > limits.pollIntervalMs + limits.pollStartIntervalMs, 'whoever leaves is polled once more');
+assert(limits.memberReturnMs < limits.memberAbsentMs, 'one that left is forgotten before one that is absent');
 assert(
   limits.drainMs > limits.deadlineDefaultMs && limits.drainMs < limits.stopGraceMs,
   'a server answers what it has taken before it is killed',
 );
+assert(limits.ejectSilenceMs > limits.hedgeDelayUnknownMs && limits.memberGoneMs > limits.ejectSilenceMs, 'late, then ejected, then gone');
+assert(limits.memberSilentMs > limits.memberGoneMs, 'what a router sees by its own requests comes before what its polls tell');
+assert(limits.probeDelayMaxMs * (1 + limits.probeJitter) <= limits.deadlineMaxMs, 'a probe fits the timing wheel');
+assert(limits.bulkBatchesInFlightMax < limits.batchesInFlightMax, 'a batch under way is left for single GETs');

@@ -1,5 +1,6 @@
 // The thin edge of the member table: every `pollIntervalMs` it resolves the source and asks each address for its status,
 // each poll with a deadline of its own, over connections apart from the data's. What it learns goes into the table.
+// Times in the table are of the process's own steady clock: a clock that is set does not make members absent.
 
 import { HttpClient, isRefused } from './http-client.ts';
 import { limits } from './limits.ts';
@@ -20,6 +21,7 @@ export class MemberPoller {
   readonly #options: MemberPollerOptions;
   readonly #client = new HttpClient();
   readonly #asking = new Map<string, Promise<void>>();
+  #resolving: Promise<void> | undefined;
   #listedAddresses: readonly string[];
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
@@ -47,6 +49,17 @@ export class MemberPoller {
     if (!this.#closed) void this.#ask(address).then(() => this.#tell());
   }
 
+  /** Asks members anew, also those that are being asked already: what they reported then is of now or later. */
+  async pollAfresh(names: readonly string[]): Promise<void> {
+    const addresses = names.flatMap((name) => this.table.find(name)?.address ?? []);
+    await Promise.all(
+      addresses.map(async (address) => {
+        await this.#asking.get(address);
+        if (!this.#closed) await this.#ask(address);
+      }),
+    );
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#timer);
@@ -56,37 +69,40 @@ export class MemberPoller {
 
   async #round(): Promise<void> {
     const startedMs = performance.now();
-    const resolved = await this.#resolve();
+    // A name server that takes its time must not hold up the polls of members that are known.
+    this.#resolving ??= this.#resolve().finally(() => {
+      this.#resolving = undefined;
+    });
+    if (this.#listedAddresses.length === 0) await this.#resolving;
     const addresses = new Set([...this.#listedAddresses, ...this.table.addresses]);
     await Promise.all([...addresses].map((address) => this.#ask(address)));
     if (this.#closed) return;
-    const nowMs = Date.now();
+    const nowMs = performance.now();
     this.table.listed(this.#listedAddresses, nowMs);
     this.table.forgetAbsent(nowMs);
-    if (resolved && !this.#firstRoundDone) {
+    if (this.#listedAddresses.length > 0 && !this.#firstRoundDone) {
       this.#firstRoundDone = true;
       this.#revisionTold = -1;
     }
     this.#tell();
-    const intervalMs = this.#isStarting() ? limits.pollStartIntervalMs : limits.pollIntervalMs;
+    const intervalMs = this.#isChanging() ? limits.pollStartIntervalMs : limits.pollIntervalMs;
     this.#timer = setTimeout(() => void this.#round(), Math.max(10, intervalMs - (performance.now() - startedMs)));
   }
 
-  /** Somebody has never been heard of, or still loads. */
-  #isStarting(): boolean {
+  /** Somebody has never been heard of, still loads, or leaves: the sooner all know what there is, the better. */
+  #isChanging(): boolean {
     const { members } = this.table;
-    return members.length === 0 || members.some(({ report, alive }) => !report || (alive && report.state === 'loading'));
+    return members.length === 0 || members.some(({ report, alive }) => !report || (alive && report.state !== 'ready'));
   }
 
   /** An empty or failed answer changes nothing. */
-  async #resolve(): Promise<boolean> {
+  async #resolve(): Promise<void> {
     try {
       const addresses = await resolveAddresses(this.#options.source);
       if (addresses.length > 0) this.#listedAddresses = addresses;
     } catch (error) {
       this.#trouble(error as Error);
     }
-    return this.#listedAddresses.length > 0;
   }
 
   #ask(address: string): Promise<void> {
@@ -102,12 +118,12 @@ export class MemberPoller {
     try {
       const reply = await this.#client.fetch(address, '/status', { deadlineMs: limits.pollDeadlineMs, sizeMax: limits.statusSizeMax });
       if (reply.status !== 200) throw new Error(`http://${address}/status answered ${reply.status}`);
-      this.table.answered(address, parseStatusReport(reply.body.toString(), address), Date.now());
+      this.table.answered(address, parseStatusReport(reply.body.toString(), address), performance.now(), startedMs);
     } catch (error) {
       // The deadline fired late: this process stood still, and the answer may lie in the socket, unread. That says nothing of the member.
       const wasLate = performance.now() - startedMs > limits.pollDeadlineMs + limits.pollLateMs;
       if (this.#closed || wasLate) return;
-      this.table.silent(address, Date.now(), isRefused(error));
+      this.table.silent(address, performance.now(), isRefused(error), startedMs);
       if (!isNetworkError(error)) this.#trouble(error as Error);
     }
   }

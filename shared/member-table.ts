@@ -1,9 +1,11 @@
 // Who the members are, as one process knows them: what they reported, when they last answered, when they were last listed.
 // Pure state over reports and a clock that comes from outside; the poller feeds it, router and shard read it.
 //
-// A member is a name; an address is only where to ask. A member of a fixed list is known by its address until it says its
-// name, and never goes. Discovery only adds: a discovered member goes when it said `leaving` and stopped answering, or was
-// neither listed nor answered for `memberAbsentMs`. An older report never replaces a newer one.
+// A member is a name; an address is only where to ask. An older report never replaces a newer one, of two starts of one name the later counts,
+// and one process at two addresses is one member. Discovery only adds: a discovered member goes when it said `leaving` and did not come back
+// for `memberReturnMs`, or was neither listed nor answered for `memberAbsentMs`. One of a fixed list is known by its address until it
+// says its name, and never goes; it gives way only to another name at its own address. When more than half are silent at once, it is
+// more likely that this process is cut off than that all of them died: then nobody goes for `placementFrozenMs`.
 
 import { limits } from './limits.ts';
 import type { StatusReport } from './status-report.ts';
@@ -22,15 +24,32 @@ export type Member = {
   readonly alive: boolean;
 };
 
-type MutableMember = { -readonly [K in keyof Member]: Member[K] };
+/** What the shards' decisions need to know besides. */
+export type KnownMember = Member & {
+  /** When its report was asked for: what it says was true then, or later. */
+  readonly reportAskedMs: number;
+  /** Since when it is known to leave; undefined: it stays. */
+  readonly leavingSinceMs: number | undefined;
+  /** It came and went too often: until then it should not be relied upon. */
+  readonly heldOutUntilMs: number;
+};
+
+type MutableMember = { -readonly [K in keyof KnownMember]: KnownMember[K] };
+
+/** How often a member came back after a death or a long silence, and until when that costs its standing. */
+type Returns = { readonly count: number; readonly heldOutUntilMs: number };
 
 export class MemberTable {
   readonly #members = new Map<string, MutableMember>();
+  readonly #fixedAddresses: ReadonlySet<string>;
+  readonly #returns = new Map<string, Returns>();
+  #mostSilentSinceMs: number | undefined;
   /** Grows with each change of who is there, where, in which state, with which slices. */
   #revision = 0;
 
   /** `fixedAddresses`: the members of a fixed list, known by their addresses until they say their names. */
   constructor(fixedAddresses: readonly string[] = []) {
+    this.#fixedAddresses = new Set(fixedAddresses);
     for (const address of fixedAddresses) this.#members.set(address, silentMember(address));
   }
 
@@ -39,11 +58,11 @@ export class MemberTable {
   }
 
   /** All members, absent ones included, in the order of their names. */
-  get members(): readonly Member[] {
+  get members(): readonly KnownMember[] {
     return [...this.#members.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
-  find(name: string): Member | undefined {
+  find(name: string): KnownMember | undefined {
     return this.#members.get(name);
   }
 
@@ -52,49 +71,65 @@ export class MemberTable {
     return [...new Set([...this.#members.values()].map(({ address }) => address))];
   }
 
+  /** More than half of the members are silent, and were not a short while ago. */
+  isFrozen(nowMs: number): boolean {
+    return this.#mostSilentSinceMs !== undefined && nowMs - this.#mostSilentSinceMs < limits.placementFrozenMs;
+  }
+
   /** The source lists these addresses at `nowMs`. */
   listed(addresses: readonly string[], nowMs: number): void {
+    // An address where another one answers now is not listed for the one that was there before.
+    const taken = new Set([...this.#members.values()].filter(({ alive }) => alive).map(({ address }) => address));
     for (const member of this.#members.values()) {
-      if (addresses.includes(member.address)) member.lastListedMs = nowMs;
+      const isItsOwn = member.alive || !taken.has(member.address);
+      if (isItsOwn && addresses.includes(member.address)) member.lastListedMs = nowMs;
     }
   }
 
-  /** `report` came from `address` at `nowMs`. */
-  answered(address: string, report: StatusReport, nowMs: number): void {
-    const provisional = this.#members.get(address);
+  /** `report` came from `address` at `nowMs`, where it was asked for at `askedMs`. */
+  answered(address: string, report: StatusReport, nowMs: number, askedMs: number = nowMs): void {
     const known = this.#members.get(report.name);
     if (known?.report && !isNewer(report, known.report)) {
       // A report that was overtaken: alive all the same, if it is no older process.
       if (report.incarnation === known.report.incarnation && address === known.address) this.#touch(known, nowMs);
       return;
     }
+    const before = [...this.#members.values()].filter((member) => member.address === address && member.name !== report.name);
+    // An answer of the process that was at this address before comes late: the one that started later is there now.
+    if (before.some((member) => isThere(member, nowMs) && member.report!.startedMs > report.startedMs)) return;
     // Beyond the bound nobody new is taken in: placement would be of a part only, and different in each process.
-    if (!known && !provisional && this.#members.size >= limits.membersMax) return;
-    // A fixed entry that says another name than its address: the entry takes the name.
-    if (provisional && provisional.name !== report.name) {
-      this.#members.delete(address);
-      this.#revision++;
-    }
+    const takesPlace = before.some(({ fixed }) => fixed);
+    if (!known && !takesPlace && this.#members.size >= limits.membersMax) return;
+    for (const member of before) this.#giveWay(member);
+
+    const returns = this.#countReturn(report, known, nowMs);
     // One process at a second address stays where it was found as long as it answers there: else it would move with each poll.
     const stays = known?.alive === true && known.report?.incarnation === report.incarnation && known.address !== address;
+    const wasLeaving = known?.report?.incarnation === report.incarnation ? known.leavingSinceMs : undefined;
     this.#members.set(report.name, {
       name: report.name,
       zone: report.zone,
       address: stays ? known.address : address,
-      fixed: known?.fixed ?? provisional?.fixed ?? false,
+      fixed: known?.fixed === true || this.#fixedAddresses.has(address),
       report,
       lastAnswerMs: stays ? known.lastAnswerMs : nowMs,
       lastListedMs: nowMs,
       alive: true,
+      reportAskedMs: askedMs,
+      leavingSinceMs: report.state === 'leaving' ? (wasLeaving ?? nowMs) : undefined,
+      heldOutUntilMs: returns?.heldOutUntilMs ?? 0,
     });
     const moved = !stays && known?.address !== address;
     if (!known?.alive || moved || !saysTheSame(report, known.report)) this.#revision++;
   }
 
-  /** Nobody answered at `address`; `refused`: nobody listens there, so that waiting any longer is of no use. */
-  silent(address: string, nowMs: number, refused: boolean): void {
+  /**
+   * Nobody answered at `address`, which was asked at `askedMs`; `refused`: nobody listens there, so that waiting any longer is of
+   * no use.
+   */
+  silent(address: string, nowMs: number, refused: boolean, askedMs: number = nowMs): void {
     for (const member of this.#members.values()) {
-      if (member.address !== address || !member.alive) continue;
+      if (member.address !== address || !member.alive || member.reportAskedMs > askedMs) continue;
       if (refused || nowMs - member.lastAnswerMs > limits.memberSilentMs) {
         member.alive = false;
         this.#revision++;
@@ -102,17 +137,58 @@ export class MemberTable {
     }
   }
 
-  /** Forgets the discovered members that are gone. */
+  /** Forgets the discovered members that are gone. For every round of polls, since it also sees how many are silent. */
   forgetAbsent(nowMs: number): void {
+    this.#noteSilent(nowMs);
+    if (this.isFrozen(nowMs)) return;
     for (const member of this.#members.values()) {
       if (member.fixed || member.alive) continue;
-      const left = member.report?.state === 'leaving';
+      const { leavingSinceMs } = member;
+      const hasLeft = leavingSinceMs !== undefined && nowMs - leavingSinceMs > limits.memberReturnMs;
       const absentMs = nowMs - Math.max(member.lastAnswerMs, member.lastListedMs);
-      if (left || absentMs > limits.memberAbsentMs) {
-        this.#members.delete(member.name);
-        this.#revision++;
+      if (!hasLeft && absentMs <= limits.memberAbsentMs) continue;
+      this.#members.delete(member.name);
+      this.#revision++;
+      if (leavingSinceMs === undefined && !this.#returns.has(member.name)) {
+        this.#returns.set(member.name, { count: 0, heldOutUntilMs: nowMs });
       }
     }
+    for (const [name, { heldOutUntilMs }] of this.#returns) {
+      if (nowMs - heldOutUntilMs > limits.flapForgiveMs) this.#returns.delete(name);
+    }
+  }
+
+  /** Somebody else answers at its address. */
+  #giveWay(member: MutableMember): void {
+    if (member.fixed) this.#members.delete(member.name);
+    else if (member.alive) member.alive = false;
+    else return;
+    this.#revision++;
+  }
+
+  /** A process that died and one that was silent for long count; one that said that it leaves does not. */
+  #countReturn(report: StatusReport, known: KnownMember | undefined, nowMs: number): Returns | undefined {
+    const before = this.#returns.get(report.name);
+    const isReturn = known?.report
+      ? known.report.incarnation === report.incarnation
+        ? !known.alive && nowMs - known.lastAnswerMs >= limits.sliceOrphanedMs
+        : known.leavingSinceMs === undefined
+      : before !== undefined && !known;
+    if (!isReturn) return before;
+    const count = 1 + (before && nowMs - before.heldOutUntilMs <= limits.flapForgiveMs ? before.count : 0);
+    // The first return is forgiven; from the second on each costs twice as much as the one before.
+    const heldOutMs = count === 1 ? 0 : Math.min(limits.flapHoldMaxMs, limits.flapHoldMinMs * 2 ** (count - 2));
+    const returns = { count, heldOutUntilMs: nowMs + heldOutMs };
+    this.#returns.set(report.name, returns);
+    return returns;
+  }
+
+  #noteSilent(nowMs: number): void {
+    const staying = [...this.#members.values()].filter(({ report, leavingSinceMs }) => report && leavingSinceMs === undefined);
+    const silent = staying.filter(({ alive }) => !alive);
+    // One that is silent is just that, also where it is the only other.
+    if (silent.length < 2 || 2 * silent.length <= staying.length) this.#mostSilentSinceMs = undefined;
+    else this.#mostSilentSinceMs ??= nowMs;
   }
 
   #touch(member: MutableMember, nowMs: number): void {
@@ -123,7 +199,24 @@ export class MemberTable {
 }
 
 function silentMember(address: string): MutableMember {
-  return { name: address, zone: undefined, address, fixed: true, report: undefined, lastAnswerMs: 0, lastListedMs: 0, alive: false };
+  return {
+    name: address,
+    zone: undefined,
+    address,
+    fixed: true,
+    report: undefined,
+    lastAnswerMs: 0,
+    lastListedMs: 0,
+    alive: false,
+    reportAskedMs: Number.NEGATIVE_INFINITY,
+    leavingSinceMs: undefined,
+    heldOutUntilMs: 0,
+  };
+}
+
+/** It answered at its address within the time that a living member may be silent. */
+function isThere({ alive, lastAnswerMs }: Member, nowMs: number): boolean {
+  return alive && nowMs - lastAnswerMs <= limits.memberSilentMs;
 }
 
 /** Of one incarnation the greater counter, of two the later start. */
@@ -133,5 +226,6 @@ function isNewer(report: StatusReport, known: StatusReport): boolean {
 }
 
 function saysTheSame(report: StatusReport, known: StatusReport | undefined): boolean {
-  return known !== undefined && report.state === known.state && JSON.stringify(report.versions) === JSON.stringify(known.versions);
+  if (!known || report.state !== known.state) return false;
+  return report.versions === known.versions || JSON.stringify(report.versions) === JSON.stringify(known.versions);
 }

@@ -6,16 +6,20 @@ export type Service = { start(): Promise<number>; close(): Promise<void> };
 /** What a child tells its parent once it answers. */
 export type ListeningMessage = { readonly kind: 'listening'; readonly port: number };
 
+const stopSignals = ['SIGINT', 'SIGTERM'] as const;
+
 /** Resolves after the service has stopped. A second signal ends the process at once. */
 export async function runUntilStopped(service: Service, log: (line: string) => void): Promise<void> {
-  const stopped = new Promise<string>((resolve) => {
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve(signal));
-    process.once('disconnect', () => resolve('the end of its parent'));
-  });
+  const { promise: stopped, resolve: stop } = Promise.withResolvers<string>();
+  for (const signal of stopSignals) process.once(signal, stop);
+  process.once('disconnect', () => stop('the end of its parent'));
   try {
     const port = await service.start();
     process.send?.({ kind: 'listening', port } satisfies ListeningMessage);
-    log(`stopping after ${await stopped}`);
+    const reason = await stopped;
+    // Now the next one is Node's own affair again: it ends the process.
+    for (const signal of stopSignals) process.off(signal, stop);
+    log(`stopping after ${reason}`);
   } finally {
     await service.close();
     // The channel to the parent would keep a process alive that has nothing more to do, also after a start that failed.

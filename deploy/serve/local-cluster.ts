@@ -65,7 +65,8 @@ export class LocalCluster {
       this.#shards = ports.map((each) =>
         this.#child(`shard ${joinAddress(shardHost, each)}`, [
           'shard',
-          ...flags({ data: dataDir, host: shardHost, port: each, members, replicas, 'log-level': logLevel }),
+          // They stop together: nobody would take over what one of them holds.
+          ...flags({ data: dataDir, host: shardHost, port: each, members, replicas, 'leave-grace': '0s', 'log-level': logLevel }),
         ]),
       );
       this.#router = this.#child('router', ['router', ...flags({ host, port, members, 'log-level': logLevel }), ...routerArgs]);

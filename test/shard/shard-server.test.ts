@@ -38,6 +38,7 @@ async function startShard(options: { members?: string; name?: string; port?: num
     replicas: 1,
     memory: undefined,
     stateDir: undefined,
+    leaveGraceMs: 0,
     logLevel: 'silent',
   });
   address = `127.0.0.1:${await shard.start()}`;

@@ -1,0 +1,279 @@
+// One run from one seed: a cluster, a time of trouble of a kind that the seed chooses, and then quiet, in which all must settle.
+
+import { limits } from '../../shared/limits.ts';
+import { recallPlacement } from '../../shared/placement-memo.ts';
+import { type Decisions, realDecisions, SimulatedCluster, Violation } from './simulated-cluster.ts';
+import type { SimulatedShard } from './simulated-shard.ts';
+import { chanceFrom } from './virtual-world.ts';
+
+export type RunResult = {
+  /** Undefined: all was well. */
+  readonly violation: string | undefined;
+  /** What was done to the cluster, with its times; the end is the violation. */
+  readonly log: readonly string[];
+  /** Virtual. */
+  readonly durationMs: number;
+  readonly loadCount: number;
+};
+
+/**
+ * `graceful`: shards come, leave and are restarted one after the other, nothing gets lost. `stormy`: they die as well, polls are lost or late, name
+ * servers err, parts cannot reach each other. `listed`: the same with a fixed list, in which shards start again where they were.
+ * `divided`: nobody dies, but each believes in owners of its own, which change all the time, and sees some of the others as they were long ago.
+ */
+type Kind = 'graceful' | 'stormy' | 'listed' | 'divided';
+
+/** How long it is at the most until the next trouble. */
+const pauseMaxMs: Readonly<Record<Kind, number>> = { graceful: 40_000, stormy: 15_000, listed: 15_000, divided: 15_000 };
+
+/** As long as all may take to settle: a flapping member's longest time, and one that is forgotten. */
+const settleMaxMs = limits.flapHoldMaxMs + limits.placementFrozenMs + 2 * limits.memberAbsentMs;
+
+export function runScenario(seed: number, decisions: Decisions = realDecisions): RunResult {
+  const scenario = new Scenario(seed, decisions);
+  const { cluster } = scenario;
+  const result = (violation: string | undefined): RunResult => ({
+    violation,
+    log: cluster.log,
+    durationMs: cluster.clock.nowMs,
+    loadCount: cluster.loadCount,
+  });
+  try {
+    scenario.run();
+    return result(undefined);
+  } catch (error) {
+    if (!(error instanceof Violation)) throw error;
+    return result(error.message);
+  }
+}
+
+class Scenario {
+  readonly cluster: SimulatedCluster;
+  readonly #kind: Kind;
+  readonly #chance;
+  #nameCount = 0;
+
+  constructor(seed: number, decisions: Decisions) {
+    const chance = chanceFrom(seed);
+    this.#chance = chance;
+    this.#kind = chance.oneOf<Kind>(['graceful', 'stormy', 'stormy', 'listed', 'divided', 'divided']);
+    const shardCount = chance.wholeBetween(3, 6);
+    const replicas = chance.wholeBetween(1, 3);
+    const fixedAddresses = this.#kind === 'listed' ? Array.from({ length: shardCount }, (_, i) => `f${i}:1`) : [];
+    this.cluster = new SimulatedCluster({
+      chance,
+      decisions,
+      sliceCount: chance.oneOf([8, 16]),
+      replicas,
+      routerCount: chance.wholeBetween(1, 3),
+      fixedAddresses,
+      isGraceful: this.#kind === 'graceful',
+    });
+    this.cluster.note(`seed ${seed}: ${this.#kind}, ${shardCount} shards, ${replicas} replicas, ${this.cluster.sliceCount} slices`);
+    for (let i = 0; i < shardCount; i++) {
+      const address = fixedAddresses[i];
+      this.cluster.clock.after(chance.between(0, 3_000), () => this.#start(this.#newName(address), address));
+    }
+  }
+
+  run(): void {
+    const { cluster } = this;
+    const { clock } = cluster;
+    // A cluster that has never been whole has nothing to lose.
+    clock.run(12_000);
+    const troubleEndMs = clock.nowMs + this.#chance.between(40_000, 120_000);
+    while (clock.nowMs < troubleEndMs) {
+      this.#trouble();
+      clock.run(clock.nowMs + this.#chance.between(500, pauseMaxMs[this.#kind]));
+    }
+    this.#calm();
+    // What was under way, like a process that was to start again, comes to its end.
+    clock.run(clock.nowMs + 30_000);
+    const quietSinceMs = clock.nowMs;
+    for (;;) {
+      clock.run(clock.nowMs + 5_000);
+      const unsettled = cluster.unsettled();
+      if (unsettled === undefined) break;
+      if (clock.nowMs - quietSinceMs > settleMaxMs) cluster.fail(`not settled after ${settleMaxMs / 1_000} s: ${unsettled}`);
+    }
+    // What is settled stays so.
+    clock.run(clock.nowMs + 3_000);
+    const unsettled = cluster.unsettled();
+    if (unsettled !== undefined) cluster.fail(`settled, and then not: ${unsettled}`);
+    if (this.#kind === 'listed') this.#bereave();
+  }
+
+  /** One of a fixed list dies for good: it stays a member, but others take what only it had. */
+  #bereave(): void {
+    const { cluster } = this;
+    if (cluster.shards.size < 3) return;
+    cluster.kill(this.#chance.oneOf([...cluster.shards.values()]));
+    cluster.clock.run(cluster.clock.nowMs + limits.sliceOrphanedMs + 15_000);
+    const missing = cluster.unanswered();
+    if (missing !== undefined) cluster.fail(`one died, and nobody took over: ${missing}`);
+  }
+
+  #trouble(): void {
+    const common = [() => this.#rollingRestart(), () => this.#leave(1)];
+    const growth = [() => this.#scaleOut(this.#chance.wholeBetween(1, 2)), () => this.#scaleOut(1), () => this.#leave(2)];
+    const storm = [() => this.#crash(), () => this.#changeWeather(), () => this.#changeWeather(), () => this.#block(), () => this.#block()];
+    const division = [() => this.#delude(), () => this.#deludePair(), () => this.#deludePair(), () => this.#slowDown()];
+    const choices = {
+      graceful: [...common, ...growth],
+      stormy: [...common, ...growth, ...growth, ...storm],
+      listed: [...common, ...storm],
+      divided: [...division, ...division, () => this.#leave(1), () => this.#scaleOut(1)],
+    };
+    this.#chance.oneOf(choices[this.#kind])();
+  }
+
+  #scaleOut(count: number): void {
+    for (let i = 0; i < count && this.cluster.shards.size < 9; i++) this.#start(this.#newName());
+  }
+
+  /** SIGTERM, for good; in a fixed list until all is quiet. */
+  #leave(count: number): void {
+    for (let i = 0; i < count && this.cluster.staying.length > 2; i++) {
+      const shard = this.#chance.oneOf(this.cluster.staying);
+      this.cluster.note(`${shard.name} is told to leave`);
+      shard.leave();
+    }
+  }
+
+  /** SIGTERM, and a new process of the name when the old one is gone. */
+  #rollingRestart(): void {
+    const { cluster } = this;
+    if (cluster.staying.length < 2) return;
+    const shard = this.#chance.oneOf(cluster.staying);
+    cluster.note(`${shard.name} is restarted`);
+    shard.leave();
+    const startAgain = (): void => {
+      if (!shard.isGone) return cluster.clock.after(500, startAgain);
+      cluster.clock.after(this.#chance.between(1_000, 8_000), () => this.#startAgain(shard));
+    };
+    cluster.clock.after(500, startAgain);
+  }
+
+  /** Mostly it starts again; one that was found by name sometimes never does. */
+  #crash(): void {
+    const { cluster } = this;
+    if (cluster.staying.length < 2) return;
+    const shard = this.#chance.oneOf(cluster.staying);
+    cluster.kill(shard);
+    if (this.#chance.happens(0.3)) return;
+    cluster.clock.after(this.#chance.between(1_000, 25_000), () => this.#startAgain(shard));
+  }
+
+  #startAgain({ name, address }: SimulatedShard): void {
+    const { cluster } = this;
+    if (this.#kind === 'listed') {
+      if (!cluster.shards.has(address)) this.#start(this.#chance.happens(0.2) ? this.#newName() : name, address);
+      return;
+    }
+    const isTaken = [...cluster.shards.values()].some((shard) => shard.name === name);
+    if (!isTaken && cluster.shards.size < 9) this.#start(name);
+  }
+
+  #changeWeather(): void {
+    const chance = this.#chance;
+    const sometimes = (max: number): number => (chance.happens(0.5) ? chance.between(0, max) : 0);
+    this.cluster.weather = { lost: sometimes(0.5), late: sometimes(0.9), dnsWrong: sometimes(0.9) };
+    const { lost, late, dnsWrong } = this.cluster.weather;
+    this.cluster.note(`weather: ${lost.toFixed(2)} lost, ${late.toFixed(2)} late, ${dnsWrong.toFixed(2)} of name look-ups wrong`);
+  }
+
+  /** One address cannot be reached by some, or nobody; for a while. */
+  #block(): void {
+    const { cluster } = this;
+    const askers = [...cluster.shards.values(), ...cluster.routers].map(({ name }) => name);
+    const address = this.#chance.oneOf([...cluster.shards.keys()]);
+    const links = askers.filter(() => this.#chance.happens(0.6)).map((name) => `${name} ${address}`);
+    for (const link of links) cluster.blocked.add(link);
+    cluster.note(`blocked: ${links.join(', ')}`);
+    cluster.clock.after(this.#chance.between(1_000, 80_000), () => {
+      for (const link of links) cluster.blocked.delete(link);
+    });
+  }
+
+  /** Somebody's owners are others from now on: as if it had been told of members that nobody else knows, or not of some. */
+  #delude(): void {
+    const { cluster } = this;
+    const names = [...cluster.shards.values()].map(({ name }) => name);
+    const deluded = this.#chance.oneOf(names);
+    const owners = names.filter((name) => name === deluded || this.#chance.happens(0.7)).sort();
+    cluster.delusions.set(deluded, owners);
+    cluster.note(`${deluded} takes ${owners.join(', ')} for the owners`);
+  }
+
+  /** The worst that can be believed: of two that hold a slice each takes the other for its only owner, from the same moment on. */
+  #deludePair(): void {
+    const { cluster } = this;
+    const shards = [...cluster.shards.values()];
+    const slices = Array.from({ length: cluster.sliceCount }, (_, i) => i);
+    const held = slices.filter((i) => shards.filter((shard) => shard.states[i] === 'kept').length >= 2);
+    if (held.length === 0) return this.#delude();
+    const sliceIndex = this.#chance.oneOf(held);
+    const holders = shards.filter((shard) => shard.states[sliceIndex] === 'kept');
+    const [one, other] = [this.#chance.oneOf(holders), this.#chance.oneOf(holders)];
+    if (one === other) return;
+    for (const [deluded, owner] of [
+      [one, other],
+      [other, one],
+    ] as const) {
+      cluster.delusions.set(deluded.name, this.#ownersThatGive(sliceIndex, owner.name, deluded.name));
+    }
+    cluster.note(`${one.name} and ${other.name} each take the other for the owner of slice ${sliceIndex}`);
+    if (this.#chance.happens(0.5))
+      for (const [from, to] of [
+        [one, other],
+        [other, one],
+      ] as const)
+        this.#slow(from.name, to.address);
+  }
+
+  /** Some of the members, `notTo` among them, over which the slice belongs to `to` but not to `notTo`; if chance finds any. */
+  #ownersThatGive(sliceIndex: number, to: string, notTo: string): readonly string[] {
+    const { sliceCount, replicas } = this.cluster;
+    const names = [...this.cluster.shards.values()].map(({ name }) => name).sort();
+    let owners = names;
+    for (let tries = 0; tries < 20; tries++) {
+      const holders = recallPlacement({ members: owners.map((name) => ({ name })), sliceCount, replicas })[sliceIndex]!;
+      if (holders.includes(to) && !holders.includes(notTo)) break;
+      owners = names.filter((name) => name === to || name === notTo || this.#chance.happens(0.6));
+    }
+    return owners;
+  }
+
+  /** Somebody sees somebody else as it was some time ago. */
+  #slowDown(): void {
+    const shards = [...this.cluster.shards.values()];
+    this.#slow(this.#chance.oneOf(shards).name, this.#chance.oneOf(shards).address);
+  }
+
+  #slow(name: string, address: string): void {
+    const { cluster } = this;
+    const slowMs = this.#chance.between(1_000, 15_000);
+    cluster.slow.set(`${name} ${address}`, slowMs);
+    cluster.note(`slow by ${Math.round(slowMs)} ms: ${name} asks ${address}`);
+    cluster.clock.after(this.#chance.between(5_000, 60_000), () => cluster.slow.delete(`${name} ${address}`));
+  }
+
+  #calm(): void {
+    const { cluster } = this;
+    cluster.clearUp();
+    for (const address of cluster.fixedAddresses) {
+      if (!cluster.shards.has(address)) this.#start(this.#newName(address), address);
+    }
+  }
+
+  #start(name: string, address?: string): void {
+    const graceMs = this.#kind === 'stormy' && this.#chance.happens(0.1) ? 0 : limits.leaveGraceDefaultMs;
+    this.cluster.start(name, address ?? this.cluster.newAddress(), graceMs);
+  }
+
+  /** In a fixed list mostly the address. */
+  #newName(address?: string): string {
+    const number = this.#nameCount++;
+    return address !== undefined && this.#chance.happens(0.7) ? address : `s${number}`;
+  }
+}

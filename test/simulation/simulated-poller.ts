@@ -1,0 +1,81 @@
+// What member-poller.ts does, in virtual time: it asks all addresses once a second and tells a real member table what came of it.
+
+import { limits } from '../../shared/limits.ts';
+import type { MemberTable } from '../../shared/member-table.ts';
+import type { StatusReport } from '../../shared/status-report.ts';
+import type { SimulatedCluster } from './simulated-cluster.ts';
+
+export type SimulatedPollerOptions = {
+  readonly cluster: SimulatedCluster;
+  readonly table: MemberTable;
+  /** Who asks: it has a view of the names, and of the network, of its own. */
+  readonly self: string;
+  readonly isGone: () => boolean;
+  /** After each answer that changed the table, and after each round. */
+  readonly onChange: () => void;
+};
+
+export class SimulatedPoller {
+  firstRoundDone = false;
+  readonly #options: SimulatedPollerOptions;
+  readonly #askedMs = new Map<string, number>();
+  #listed: readonly string[];
+  #revisionTold = -1;
+
+  constructor(options: SimulatedPollerOptions) {
+    this.#options = options;
+    this.#listed = options.cluster.fixedAddresses;
+    options.cluster.clock.after(options.cluster.chance.between(0, 200), () => this.#round());
+  }
+
+  /** Asks these members at once, whatever else is under way. */
+  pollAfresh(names: readonly string[]): void {
+    for (const name of names) {
+      const address = this.#options.table.find(name)?.address;
+      if (address !== undefined) this.#ask(address);
+    }
+  }
+
+  #round(): void {
+    const { cluster, table, self, isGone, onChange } = this.#options;
+    if (isGone()) return;
+    const resolved = cluster.resolve(self);
+    if (resolved.length > 0) this.#listed = resolved;
+    for (const address of new Set([...this.#listed, ...table.addresses])) {
+      // One poll at a time, until its deadline.
+      const askedMs = this.#askedMs.get(address);
+      if (askedMs === undefined || cluster.clock.nowMs - askedMs >= limits.pollDeadlineMs) this.#ask(address);
+    }
+    cluster.clock.after(limits.pollDeadlineMs, () => {
+      if (isGone()) return;
+      table.listed(this.#listed, cluster.clock.nowMs);
+      table.forgetAbsent(cluster.clock.nowMs);
+      if (this.#listed.length > 0) this.firstRoundDone = true;
+      onChange();
+    });
+    cluster.clock.after(limits.pollIntervalMs, () => this.#round());
+  }
+
+  #ask(address: string): void {
+    const { cluster, table, self, isGone } = this.#options;
+    const askedMs = cluster.clock.nowMs;
+    this.#askedMs.set(address, askedMs);
+    const end = (act: () => void): void => {
+      if (isGone()) return;
+      if (this.#askedMs.get(address) === askedMs) this.#askedMs.delete(address);
+      act();
+      this.#tell();
+    };
+    cluster.send(self, address, {
+      onReport: (report: StatusReport) => end(() => table.answered(address, report, cluster.clock.nowMs, askedMs)),
+      onSilence: (refused: boolean) => end(() => table.silent(address, cluster.clock.nowMs, refused, askedMs)),
+    });
+  }
+
+  #tell(): void {
+    const { table, onChange } = this.#options;
+    if (table.revision === this.#revisionTold) return;
+    this.#revisionTold = table.revision;
+    onChange();
+  }
+}
