@@ -38,6 +38,8 @@ export type CpuPerGetResult = {
   readonly shardGetRatio: number;
   readonly routerPerSecond: number;
   readonly nginxPerSecond: number;
+  /** One connection that waits for each answer: p50 in milliseconds, straight at a shard, through the router, through nginx. */
+  readonly alone: { readonly shardMs: number; readonly routerMs: number; readonly nginxMs: number; readonly addedRatio: number };
   readonly checked: number;
 };
 
@@ -90,8 +92,8 @@ async function measure(options: CpuPerGetOptions, folder: string, stops: (() => 
 
   const script = join(folder, 'keys.lua');
   writeWrkScript(script, keysFile);
-  const load = (address: string): LoadResult => {
-    const result = runWrk({ script, address, connections, seconds });
+  const load = (address: string, atOnce = connections): LoadResult => {
+    const result = runWrk({ script, address, connections: atOnce, seconds });
     if (result.failed > 0) throw new Error(`${result.failed} of ${result.requests} requests to ${address} failed`);
     return result;
   };
@@ -103,7 +105,7 @@ type Contest = {
   readonly nginx: Nginx;
   readonly bare: BareRoute;
   readonly pairs: number;
-  readonly load: (address: string) => LoadResult;
+  readonly load: (address: string, atOnce?: number) => LoadResult;
   readonly checked: number;
   readonly log: (line: string) => void;
 };
@@ -139,8 +141,16 @@ function runPairs({ cluster, nginx, bare, pairs, load, checked, log }: Contest):
     shardGetRatio: medianOf(({ shard, route }) => shard.frontUs / route.frontUs),
     routerPerSecond: medianOf(({ ours }) => ours.perSecond),
     nginxPerSecond: medianOf(({ theirs }) => theirs.perSecond),
+    alone: askAlone([firstShard, cluster.routerAddress, nginx.address], pairs, load),
     checked,
   };
+}
+
+/** What router and nginx add to a shard's own answer when nothing else goes on; medians over alternating rounds. */
+function askAlone(addresses: readonly [string, string, string], roundCount: number, load: Contest['load']): CpuPerGetResult['alone'] {
+  const rounds = Array.from({ length: roundCount }, () => addresses.map((address) => load(address, 1).p50Ms));
+  const [shardMs, routerMs, nginxMs] = addresses.map((_, i) => median(rounds.map((round) => round[i]!))) as [number, number, number];
+  return { shardMs, routerMs, nginxMs, addedRatio: (routerMs - shardMs) / (nginxMs - shardMs) };
 }
 
 type Cpu = { readonly frontUs: number; readonly totalUs: number; readonly perSecond: number };

@@ -1,8 +1,11 @@
-// `npm run bench`: every benchmark in turn, small by default, in full size with `--full`. Prints what each measures; results that count
-// are written down in docs/benchmarks.md with machine, commit and command.
+// `npm run bench`: every benchmark in turn, small by default, in full size with `--full`; `npm run bench NAME` one of them. Prints what each
+// measures; with `--write` results go to docs/benchmarks/ as JSON with machine, commit and command, and the plots there are drawn anew.
 
 import { benchCpuPerGet } from './cpu-per-get.ts';
+import { benchMemoryShard } from './memory-shard.ts';
 import { benchRecordCache } from './record-cache.ts';
+import { benchRedis } from './redis.ts';
+import { drawPlots, writeResult } from './results.ts';
 import { benchServing } from './serving.ts';
 import { benchSplit } from './split.ts';
 
@@ -18,7 +21,7 @@ const log = (line: string): void => console.error(line);
 
 const benchmarks: Readonly<Record<string, () => Promise<unknown>>> = {
   'cpu-per-get': () =>
-    benchCpuPerGet(isFull ? { entries: 1_000_000, seconds: 8, pairs: 5, log } : { entries: 100_000, seconds: 2, pairs: 3, log }),
+    benchCpuPerGet(isFull ? { entries: 1_000_000, seconds: 2, pairs: 12, log } : { entries: 100_000, seconds: 2, pairs: 3, log }),
   // `serving --entries 100000000 --data DIR` takes a version that is there.
   serving: () =>
     benchServing({
@@ -30,16 +33,27 @@ const benchmarks: Readonly<Record<string, () => Promise<unknown>>> = {
       dataDir: flagOf('data'),
       log,
     }),
+  'memory-shard': () => {
+    const entries = Number(flagOf('entries') ?? (isFull ? 10_000_000 : 200_000));
+    return benchMemoryShard({ entries, asks: Number(flagOf('asks') ?? entries), memoryShare: 0.2, dataDir: flagOf('data'), log });
+  },
   'record-cache': () =>
     benchRecordCache(
       isFull
         ? { records: 10_000_000, asks: 50_000_000, timedBytes: 1 * 2 ** 30, log }
         : { records: 200_000, asks: 1_000_000, timedBytes: 64 * 2 ** 20, log },
     ),
+  redis: () => benchRedis({ entries: isFull ? 10_000_000 : 200_000, valueSize: 90, seconds: isFull ? 5 : 2, log }),
   split: () => benchSplit({ entries: isFull ? 10_000_000 : 200_000, log }),
 };
 
+const isWritten = process.argv.includes('--write');
+
 for (const [name, run] of Object.entries(benchmarks)) {
   if (only !== undefined && only !== name) continue;
-  console.log(JSON.stringify({ benchmark: name, isFull, ...((await run()) as object) }, null, 1));
+  const result = await run();
+  if (result === undefined) continue;
+  console.log(JSON.stringify({ benchmark: name, isFull, ...(result as object) }, null, 1));
+  if (isWritten) writeResult(flagOf('as') ?? name, result as object);
 }
+if (isWritten) drawPlots();

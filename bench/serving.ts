@@ -152,12 +152,12 @@ function spread(index: number, n: number): number {
   return Number((BigInt(index) * 2_654_435_761n) % BigInt(n));
 }
 
-function loadOn(cluster: LocalCluster, { seconds, log }: ServingOptions, folder: string) {
+function loadOn(cluster: LocalCluster, { entries, seconds, log }: ServingOptions, folder: string) {
   return async (name: string, nextKey: () => string): Promise<ServingLoad> => {
     const keysFile = join(folder, `${name}.txt`);
     const script = join(folder, `${name}.lua`);
     const file = createWriteStream(keysFile);
-    for (let i = 0; i < loadKeys; i++) if (!file.write(`${nextKey()}\n`)) await once(file, 'drain');
+    for (let i = 0; i < Math.min(loadKeys, 10 * entries); i++) if (!file.write(`${nextKey()}\n`)) await once(file, 'drain');
     file.end();
     await once(file, 'close');
     writeWrkScript(script, keysFile, 'as written');

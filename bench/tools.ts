@@ -55,7 +55,7 @@ http {
   return { address: `127.0.0.1:${port}`, workerPid: workerPid!, stop: () => nginx('-s', 'stop') };
 }
 
-async function untilListening(port: number): Promise<void> {
+export async function untilListening(port: number): Promise<void> {
   for (;;) {
     const socket = connect({ host: '127.0.0.1', port });
     const connected = await Promise.race([once(socket, 'connect').then(() => true), once(socket, 'error').then(() => false)]).catch(
@@ -85,8 +85,13 @@ function done(summary, latency, requests)
 end
 `;
 
-/** The script that makes wrk ask for the keys of a file, one a line: in a random order, or in the file's. */
-export function writeWrkScript(path: string, keysFile: string, order: 'random' | 'as written' = 'random'): void {
+/** The script that makes wrk ask for the keys of a file, one a line: in a random order, or in the file's; each between `prefix` and `suffix`. */
+export function writeWrkScript(
+  path: string,
+  keysFile: string,
+  order: 'random' | 'as written' = 'random',
+  { prefix, suffix }: { prefix: string; suffix: string } = { prefix: '/get?key=', suffix: '' },
+): void {
   const next = order === 'random' ? 'math.random(#keys)' : 'next_key()';
   writeFileSync(
     path,
@@ -94,7 +99,7 @@ export function writeWrkScript(path: string, keysFile: string, order: 'random' |
 for line in io.lines(${JSON.stringify(keysFile)}) do keys[#keys + 1] = line end
 local function next_key() at = at % #keys + 1; return at end
 function init(args) math.randomseed(1) end
-function request() return wrk.format("GET", "/get?key=" .. keys[${next}]) end
+function request() return wrk.format("GET", "${prefix}" .. keys[${next}] .. "${suffix}") end
 ${resultLua}`,
   );
 }

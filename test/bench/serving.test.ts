@@ -1,0 +1,54 @@
+// The benchmarks of serving at their smallest: they run, and what they say of the answers is right.
+
+import { expect, test } from 'vitest';
+import { benchCpuPerGet } from '../../bench/cpu-per-get.ts';
+import { benchMemoryShard } from '../../bench/memory-shard.ts';
+import { runOpenLoop } from '../../bench/open-loop.ts';
+import { benchRedis } from '../../bench/redis.ts';
+import { benchServing } from '../../bench/serving.ts';
+import { createHttpServer, listen } from '../../shared/http-server.ts';
+
+const log = (): void => {};
+
+test('a small cluster is measured, every sampled answer right', { timeout: 120_000 }, async ({ skip }) => {
+  const result = await benchServing({ entries: 5_000, valueSize: 90, shards: 2, seconds: 1, samples: 500, log });
+  if (!result) return skip('wrk is not installed');
+  expect([result.answeredExactly, result.answeredMissing]).toEqual([500, 500]);
+  expect(result.openLoop.statuses[200]).toBe(result.openLoop.requests);
+  expect(result.mget.keysPerSecond).toBeGreaterThan(0);
+});
+
+test('nginx over the same shards is measured beside the router', { timeout: 120_000 }, async ({ skip }) => {
+  const result = await benchCpuPerGet({ entries: 5_000, seconds: 1, pairs: 1, log });
+  if (!result) return skip('wrk or nginx are not installed');
+  expect(result.checked).toBeGreaterThanOrEqual(3_000);
+  expect(result.clusterRatio).toBeGreaterThan(0);
+  expect(result.alone.routerMs).toBeGreaterThan(result.alone.shardMs);
+});
+
+test('Redis is measured with the same records', { timeout: 120_000 }, async ({ skip }) => {
+  const result = await benchRedis({ entries: 5_000, valueSize: 90, seconds: 1, log });
+  if (!result) return skip('redis is not installed');
+  expect(result.overheadPerEntry).toBeGreaterThan(20);
+});
+
+test('a shard with less memory than data is measured, sampled values right', { timeout: 120_000 }, async () => {
+  const result = await benchMemoryShard({ entries: 200_000, asks: 100_000, memoryShare: 0.8, log });
+  expect(result.valuesChecked).toBeGreaterThan(500);
+  expect(result.hitRatio).toBeGreaterThan(0.5);
+});
+
+test('load at a fixed rate counts the time that a request had to wait for its turn', async () => {
+  const server = createHttpServer({
+    name: 'test',
+    logLevel: 'silent',
+    methodsOf: {},
+    answerGet: (_target, exchange) => setTimeout(() => exchange.sendProblem('key_not_found'), 20),
+  });
+  const address = `127.0.0.1:${await listen(server, '127.0.0.1', 0)}`;
+  // One connection and 20 ms an answer: 50 a second at most, and twice as many come.
+  const result = await runOpenLoop({ address, perSecond: 100, seconds: 1, connections: 1, nextKey: () => 'k' });
+  await server.close();
+  expect(result.statuses).toEqual({ 404: result.requests });
+  expect(result.maxMs).toBeGreaterThan(500);
+});
