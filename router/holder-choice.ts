@@ -1,7 +1,7 @@
 // Which holder of a slice is asked: the one with the least load, the preferred one among equals. A pure function, run for every key.
 //
-// A lane whose batch is open in this turn counts as less loaded than it is, so that keys which any of several holders could answer share
-// a batch. One that is late or ejected is asked only when nobody else is there: never is the last holder left out, until it is gone.
+// A lane that is busy already counts as less loaded than it is, so that keys which any of several holders could answer share a batch: the
+// shards' part of a GET falls by a quarter, and the load is spread only as far as there is enough of it. One that is late or ejected is asked only when nobody else is there: never is the last holder left out, until it is gone.
 
 import { limits } from '../shared/limits.ts';
 
@@ -9,7 +9,6 @@ import { limits } from '../shared/limits.ts';
 export type Holder = {
   /** Keys that wait or are under way. */
   readonly load: number;
-  readonly waiting: number;
   /** Late just now, or ejected: others come first. */
   readonly isAvoided: boolean;
   /** Not asked at all. */
@@ -29,7 +28,7 @@ export function chooseHolder<Lane extends Holder>(
   let bestLoad = 0;
   for (const lane of holders) {
     if (lane === asked || lane === before || lane.isGone) continue;
-    let load = lane.waiting > 0 ? lane.load - limits.batchAffinityKeys : lane.load;
+    let load = lane.load > 0 ? lane.load - limits.batchAffinityKeys : 0;
     if (lane.isAvoided) load += avoidedLoad;
     if (best && load >= bestLoad) continue;
     best = lane;

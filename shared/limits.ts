@@ -92,7 +92,7 @@ export const limits = {
   batchKeysWorth: 64,
   /** How long fewer keys wait for a batch under way: most replies come in a fraction of it. */
   batchPatienceMs: 1,
-  /** How much more loaded than another, in keys, a holder may be and still be preferred because its batch is open: some tens of microseconds of its work. */
+  /** How much more loaded than another, in keys, a holder may be and still be preferred because it is asked anyway: some tens of microseconds of its work. */
   batchAffinityKeys: 64,
   /** How long a shard that deferred every key of a batch is left alone: it has its hands full. */
   deferralPauseMs: 5,

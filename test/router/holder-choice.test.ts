@@ -1,17 +1,19 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { chooseHolder, type Holder } from '../../router/holder-choice.ts';
+import { limits } from '../../shared/limits.ts';
 
-const holder = (load: number, options: Partial<Holder> = {}): Holder => ({ load, waiting: 0, isAvoided: false, isGone: false, ...options });
+const holder = (load: number, options: Partial<Holder> = {}): Holder => ({ load, isAvoided: false, isGone: false, ...options });
 
 test('the least loaded holder is asked, the preferred one among equals', () => {
   const [a, b, c] = [holder(3), holder(2), holder(2)];
   expect(chooseHolder([a, b, c], undefined, undefined)).toBe(b);
 });
 
-test('one whose batch is open comes first', () => {
-  const [a, b] = [holder(2), holder(10, { waiting: 1 })];
-  expect(chooseHolder([a, b], undefined, undefined)).toBe(b);
+test('one that is asked anyway comes before an idle one, until it has enough to do', () => {
+  const [idle, busy] = [holder(0), holder(limits.batchAffinityKeys - 1)];
+  expect(chooseHolder([idle, busy], undefined, undefined)).toBe(busy);
+  expect(chooseHolder([idle, holder(limits.batchAffinityKeys)], undefined, undefined)).toBe(idle);
 });
 
 test('one that is ejected is asked only when nobody else is there', () => {
@@ -28,7 +30,7 @@ test('nobody is asked when all are gone or were asked already', () => {
 });
 
 test('whatever the holders are like, somebody is asked as long as one is neither gone nor asked, and the best one of these', () => {
-  const anyHolder = fc.record({ load: fc.nat(100_000), waiting: fc.nat(3), isAvoided: fc.boolean(), isGone: fc.boolean() });
+  const anyHolder = fc.record({ load: fc.nat(100_000), isAvoided: fc.boolean(), isGone: fc.boolean() });
   fc.assert(
     fc.property(fc.array(anyHolder, { maxLength: 5 }), fc.nat(5), fc.nat(5), (holders, i, j) => {
       const chosen = chooseHolder(holders, holders[i], holders[j]);
