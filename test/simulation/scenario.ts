@@ -24,7 +24,7 @@ export type RunResult = {
 type Kind = 'graceful' | 'stormy' | 'listed' | 'divided';
 
 /** How long it is at the most until the next trouble. */
-const pauseMaxMs: Readonly<Record<Kind, number>> = { graceful: 40_000, stormy: 15_000, listed: 15_000, divided: 15_000 };
+const pauseMaxMs: Readonly<Record<Kind, number>> = { graceful: 40_000, stormy: 15_000, listed: 15_000, divided: 40_000 };
 
 /** As long as all may take to settle: a flapping member's longest time, and one that is forgotten. */
 const settleMaxMs = limits.flapHoldMaxMs + limits.placementFrozenMs + 2 * limits.memberAbsentMs;
@@ -58,7 +58,8 @@ class Scenario {
     this.#chance = chance;
     this.#kind = chance.oneOf<Kind>(['graceful', 'stormy', 'stormy', 'listed', 'divided', 'divided']);
     const shardCount = chance.wholeBetween(3, 6);
-    const replicas = chance.wholeBetween(1, 3);
+    // With one replica all that keeps a slice is that somebody is careful.
+    const replicas = this.#kind === 'divided' ? chance.oneOf([1, 1, 1, 2]) : chance.wholeBetween(1, 3);
     const fixedAddresses = this.#kind === 'listed' ? Array.from({ length: shardCount }, (_, i) => `f${i}:1`) : [];
     this.cluster = new SimulatedCluster({
       chance,
@@ -68,6 +69,7 @@ class Scenario {
       routerCount: chance.wholeBetween(1, 3),
       fixedAddresses,
       isGraceful: this.#kind === 'graceful',
+      isAsked: this.#kind !== 'divided',
     });
     this.cluster.note(`seed ${seed}: ${this.#kind}, ${shardCount} shards, ${replicas} replicas, ${this.cluster.sliceCount} slices`);
     for (let i = 0; i < shardCount; i++) {
@@ -223,12 +225,9 @@ class Scenario {
       cluster.delusions.set(deluded.name, this.#ownersThatGive(sliceIndex, owner.name, deluded.name));
     }
     cluster.note(`${one.name} and ${other.name} each take the other for the owner of slice ${sliceIndex}`);
-    if (this.#chance.happens(0.5))
-      for (const [from, to] of [
-        [one, other],
-        [other, one],
-      ] as const)
-        this.#slow(from.name, to.address);
+    if (this.#chance.happens(0.5)) return;
+    this.#slow(one.name, other.address, { leastMs: 9_000, forMs: 70_000 });
+    this.#slow(other.name, one.address, { leastMs: 9_000, forMs: 70_000 });
   }
 
   /** Some of the members, `notTo` among them, over which the slice belongs to `to` but not to `notTo`; if chance finds any. */
@@ -247,15 +246,16 @@ class Scenario {
   /** Somebody sees somebody else as it was some time ago. */
   #slowDown(): void {
     const shards = [...this.cluster.shards.values()];
-    this.#slow(this.#chance.oneOf(shards).name, this.#chance.oneOf(shards).address);
+    const forMs = this.#chance.between(5_000, 60_000);
+    this.#slow(this.#chance.oneOf(shards).name, this.#chance.oneOf(shards).address, { leastMs: 1_000, forMs });
   }
 
-  #slow(name: string, address: string): void {
+  #slow(name: string, address: string, { leastMs, forMs }: { leastMs: number; forMs: number }): void {
     const { cluster } = this;
-    const slowMs = this.#chance.between(1_000, 15_000);
+    const slowMs = this.#chance.between(leastMs, 15_000);
     cluster.slow.set(`${name} ${address}`, slowMs);
     cluster.note(`slow by ${Math.round(slowMs)} ms: ${name} asks ${address}`);
-    cluster.clock.after(this.#chance.between(5_000, 60_000), () => cluster.slow.delete(`${name} ${address}`));
+    cluster.clock.after(forMs, () => cluster.slow.delete(`${name} ${address}`));
   }
 
   #calm(): void {
