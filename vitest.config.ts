@@ -1,5 +1,5 @@
-// Tests run by Node's own type stripping, as the product does. `unit` is what `npm test` runs; `containers`
-// needs a container engine and says so when there is none.
+// Tests run by Node's own type stripping, as the product does. `unit` is what `npm test` runs; `chaos` is clusters of real processes that
+// change under load at the pace of the real times; `containers` needs a container engine and says so when there is none.
 
 import { defineConfig } from 'vitest/config';
 
@@ -10,11 +10,14 @@ const common = {
   hookTimeout: 60_000,
 } as const;
 
+const chaos = ['test/cluster/scaling.test.ts'];
+
 export default defineConfig({
   test: {
     maxWorkers: 2,
     projects: [
-      { test: { ...common, name: 'unit', include: ['test/**/*.test.ts'], exclude: ['test/containers/**'] } },
+      { test: { ...common, name: 'unit', include: ['test/**/*.test.ts'], exclude: ['test/containers/**', ...chaos] } },
+      { test: { ...common, name: 'chaos', include: chaos, testTimeout: 300_000, hookTimeout: 120_000 } },
       { test: { ...common, name: 'containers', include: ['test/containers/**/*.test.ts'], testTimeout: 600_000, hookTimeout: 600_000 } },
     ],
   },

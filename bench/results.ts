@@ -18,7 +18,11 @@ export function writeResult(name: string, result: object): void {
   mkdirSync(folder, { recursive: true });
   const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).trim();
   const machine = `${cpus().length} x ${cpus()[0]!.model.trim()}, ${Math.round(totalmem() / 2 ** 30)} GiB, Linux ${release()}, Node ${process.version}`;
-  const command = `npm run bench ${process.argv.slice(2).join(' ')}`;
+  // Where the data lay says nothing to anybody else.
+  const command = `npm run bench ${process.argv
+    .slice(2)
+    .join(' ')
+    .replace(/--data \S+/, '--data DIR')}`;
   const about = { machine, commit, date: new Date().toISOString().slice(0, 10), command };
   writeFileSync(join(folder, `${name}.json`), `${JSON.stringify({ about, ...result }, null, 1)}\n`);
 }
