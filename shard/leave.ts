@@ -1,8 +1,8 @@
 // Whether a shard that was told to stop may go: a pure function of what it holds, what the members report, and the clock.
 //
 // It goes when each of its slices is kept by a member that stays, and the others had the time to see that: routers the new holders, shards that
-// it leaves and did not die. Or when its grace ends. Or when nobody stays; one that is silent may still be there, and is waited for only as long
-// as it takes to ask it once more.
+// it leaves and did not die. Or when its grace ends. Or when nobody stays; one that is silent may still be there, and is waited for as long as
+// it takes to ask it a few times more.
 
 import type { SliceIndex } from '../shared/key-hash.ts';
 import { limits } from '../shared/limits.ts';
@@ -34,10 +34,10 @@ export function followLeaving(input: LeaveInput): LeaveState {
   const others = members.filter((member) => member.name !== self && !isLeaving(member));
   const aloneCount = versions.reduce((sum, version) => sum + slicesAlone(others, version, nowMs).length, 0);
   const coveredSinceMs = aloneCount > 0 ? undefined : (input.coveredSinceMs ?? nowMs);
+  const areGone = (member: MemberView): boolean => !isStaying(member) && nowMs - member.askedMs > limits.leaveSilentMs;
   const hadNotice = nowMs - leavingSinceMs >= limits.leaveNoticeMs;
   const wereToldOfHolders = coveredSinceMs !== undefined && nowMs - coveredSinceMs >= limits.leaveNoticeMs;
-  const mayLeave =
-    others.length === 0 || nowMs - leavingSinceMs >= graceMs || (hadNotice && !others.some(isStaying)) || (hadNotice && wereToldOfHolders);
+  const mayLeave = others.length === 0 || nowMs - leavingSinceMs >= graceMs || (hadNotice && (wereToldOfHolders || others.every(areGone)));
   return { mayLeave, aloneCount, coveredSinceMs };
 }
 

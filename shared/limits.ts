@@ -179,6 +179,8 @@ export const limits = {
   leaveGraceMaxMs: 3_600_000,
   /** A shard that leaves stays at least so long, as long as others stay: all should have seen it leave, or it would look like a death. */
   leaveNoticeMs: 1_500,
+  /** Others that are silent for so long are not waited for by a shard that leaves: when all stop at once, some are gone before they were seen to leave. */
+  leaveSilentMs: 4_000,
   leaveCheckIntervalMs: 50,
   /** How long nothing moves while more than half of the members are silent; after that it is how things are. */
   placementFrozenMs: 600_000,
@@ -263,6 +265,7 @@ assert(limits.slicesRecalledMax >= 4 * limits.sliceCountMax, 'the placements of 
 assert(limits.reportFreshMs > limits.pollIntervalMs, 'usual polls are fresh enough to decide upon');
 assert(limits.sliceYieldMs > 4 * limits.reportFreshMs, 'whoever gives a slice up was seen to do so long before');
 assert(limits.leaveNoticeMs > limits.pollIntervalMs + limits.pollStartIntervalMs, 'whoever leaves is polled once more');
+assert(limits.leaveSilentMs > limits.memberSilentMs + limits.pollIntervalMs, 'one that was silent for a moment is asked again');
 assert(limits.memberReturnMs < limits.memberAbsentMs, 'one that left is forgotten before one that is absent');
 assert(
   limits.drainMs > limits.deadlineDefaultMs && limits.drainMs < limits.stopGraceMs,

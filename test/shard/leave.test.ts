@@ -70,7 +70,9 @@ describe('a shard that leaves', () => {
 
   test('asks those who are silent once more before it takes them for gone', () => {
     const silent = [view('b', [], { alive: false })];
-    expect(follow(silent, { nowMs: noticeMs - 1 }).mayLeave).toBe(false);
-    expect(follow(silent, { nowMs: noticeMs }).mayLeave).toBe(true);
+    expect(follow(silent, { nowMs: limits.leaveSilentMs }).mayLeave).toBe(false);
+    expect(follow(silent, { nowMs: limits.leaveSilentMs + 1 }).mayLeave).toBe(true);
+    const neverHeardOf = [view('b', [], { alive: false, askedMs: Number.NEGATIVE_INFINITY })];
+    expect(follow(neverHeardOf, { nowMs: noticeMs }).mayLeave).toBe(true);
   });
 });

@@ -76,6 +76,7 @@ export class SimulatedCluster {
   /** Processes that ended without having been released, and what they held. */
   readonly #deaths: { readonly atMs: number; readonly slices: readonly number[] }[] = [];
   #processCount = 0;
+  #fairSinceMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: ClusterOptions) {
     this.chance = options.chance;
@@ -140,6 +141,7 @@ export class SimulatedCluster {
     this.slow.clear();
     this.delusions.clear();
     this.#views.clear();
+    this.#fairSinceMs = this.clock.nowMs;
     this.note('all is quiet');
   }
 
@@ -235,7 +237,7 @@ export class SimulatedCluster {
   /** Somebody stays to whom nothing was in the way. */
   #couldSeeSomebody({ name }: SimulatedShard): boolean {
     const { lost, late, dnsWrong } = this.weather;
-    if (lost + late + dnsWrong > 0) return false;
+    if (lost + late + dnsWrong > 0 || this.clock.nowMs - this.#fairSinceMs < 5_000) return false;
     return this.staying.some(({ address }) => !this.blocked.has(`${name} ${address}`) && !this.slow.has(`${name} ${address}`));
   }
 

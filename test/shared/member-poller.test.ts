@@ -1,0 +1,79 @@
+import { promises as dns } from 'node:dns';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { MemberPoller } from '../../shared/member-poller.ts';
+import { parseMemberSource } from '../../shared/member-source.ts';
+import { waiting } from '../cluster/cluster-harness.ts';
+import { FakeShard } from '../router/fake-shard.ts';
+
+/** What the name server says: addresses, nothing, an error, or no answer at all. */
+type NameAnswer = readonly FakeShard[] | Error | 'silence';
+
+let shards: FakeShard[];
+let poller: MemberPoller | undefined;
+let say: NameAnswer;
+const troubles: string[] = [];
+const { lookup, resolveSrv } = dns;
+
+beforeEach(async () => {
+  shards = await Promise.all(['a', 'b'].map((name) => FakeShard.start({ name })));
+  troubles.length = 0;
+  const answer = async <T>(toRecord: (host: string, port: number) => T): Promise<T[]> => {
+    if (say instanceof Error) throw say;
+    if (say === 'silence') return await new Promise(() => {});
+    return say.map(({ address }) => toRecord(address.split(':')[0]!, Number(address.split(':')[1])));
+  };
+  Object.assign(dns, {
+    lookup: async () => await answer((address) => ({ address, family: 4 })),
+    resolveSrv: async () => await answer((name, port) => ({ name, port, priority: 0, weight: 0 })),
+  });
+});
+afterEach(async () => {
+  await poller?.close();
+  Object.assign(dns, { lookup, resolveSrv });
+  for (const shard of shards) await shard.close();
+});
+
+function start(members: string): MemberPoller {
+  poller = new MemberPoller({ source: parseMemberSource(members), onChange: () => {}, onTrouble: ({ message }) => troubles.push(message) });
+  poller.start();
+  return poller;
+}
+
+const alive = (): string[] => poller!.table.members.filter((member) => member.alive).map(({ name }) => name);
+
+describe.each([
+  ['dns://', (): string => `dns://shards.test:${shards[0]!.address.split(':')[1]}`, ['a']],
+  ['dns+srv://', (): string => 'dns+srv://_pavostore._tcp.shards.test', ['a', 'b']],
+] as const)('members by %s', (_scheme, members, found) => {
+  test('are found, and stay when the name has no address, cannot be resolved, or its server is silent', async () => {
+    say = shards;
+    start(members());
+    await vi.waitFor(() => expect(alive()).toEqual(found), waiting);
+    for (const answer of [[], new Error('SERVFAIL'), 'silence'] as const) {
+      say = answer;
+      const { lastAnswerMs } = poller!.table.find('a')!;
+      // Polls go on: of two later answers the second was asked for when the name server had already failed.
+      await vi.waitFor(() => expect(poller!.table.find('a')!.lastAnswerMs).toBeGreaterThan(lastAnswerMs + 1_000), waiting);
+      expect(alive()).toEqual(found);
+    }
+    expect(troubles).toEqual(['SERVFAIL']);
+  });
+
+  test('are found as soon as the name has an address', async () => {
+    say = [];
+    start(members());
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect([alive(), poller!.firstRoundDone]).toEqual([[], false]);
+    say = shards;
+    await vi.waitFor(() => expect([alive(), poller!.firstRoundDone]).toEqual([found, true]), waiting);
+  });
+});
+
+test('a poll afresh asks once more, also when one is under way', async () => {
+  say = shards;
+  start('dns+srv://_pavostore._tcp.shards.test');
+  await vi.waitFor(() => expect(alive()).toEqual(['a', 'b']), waiting);
+  const nowMs = performance.now();
+  await poller!.pollAfresh(['a', 'b', 'nobody']);
+  for (const name of ['a', 'b']) expect(poller!.table.find(name)!.reportAskedMs).toBeGreaterThanOrEqual(nowMs);
+});
