@@ -16,7 +16,7 @@ import { splitFiles } from '../deploy/split/split.ts';
 import { HttpClient } from '../shared/http-client.ts';
 import { limits } from '../shared/limits.ts';
 import { cpuSecondsOf } from './process-cpu.ts';
-import { isInstalled, type LoadResult, type Nginx, runWrk, startNginx, writeWrkScript } from './tools.ts';
+import { freePort, isInstalled, type LoadResult, type Nginx, runWrk, startNginx, writeWrkScript } from './tools.ts';
 
 export type CpuPerGetOptions = {
   readonly entries: number;
@@ -84,7 +84,7 @@ async function measure(options: CpuPerGetOptions, folder: string, stops: (() => 
   });
   await cluster.start();
   stops.push(() => cluster.stop());
-  const nginx = await startNginx({ folder, port: 7460, shardAddresses: cluster.shardAddresses });
+  const nginx = await startNginx({ folder, port: await freePort(), shardAddresses: cluster.shardAddresses });
   stops.push(() => nginx.stop());
   const bare = await startBareRoute(recordOf(seed, 0).value);
   stops.push(() => bare.stop());

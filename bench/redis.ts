@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { recordOf } from '../deploy/generate/records.ts';
 import { cpuSecondsOf } from './process-cpu.ts';
-import { isInstalled, type LoadResult, runWrk, untilListening, writeWrkScript } from './tools.ts';
+import { freePort, isInstalled, type LoadResult, runWrk, untilListening, writeWrkScript } from './tools.ts';
 
 export type RedisBenchOptions = {
   readonly entries: number;
@@ -30,8 +30,6 @@ export type RedisResult = {
 };
 
 const seed = 1;
-const redisPort = 7480;
-const webdisPort = 7481;
 const keysMax = 200_000;
 
 /** Undefined, and a word why, when Redis or wrk are missing. */
@@ -61,6 +59,7 @@ async function measure(
   children: ChildProcess[],
 ): Promise<RedisResult> {
   const socket = join(folder, 'redis.sock');
+  const redisPort = await freePort();
   const server = spawn(
     'redis-server',
     ['--port', String(redisPort), '--bind', '127.0.0.1', '--unixsocket', socket, '--save', '', '--appendonly', 'no', '--dir', folder],
@@ -79,7 +78,7 @@ async function measure(
   const overheadPerEntry = (usedMemory(socket) - before - recordBytes) / entries;
   log(`redis: ${entries} entries in ${loadSeconds.toFixed(1)} s, ${overheadPerEntry.toFixed(1)} bytes above key and value an entry`);
   const webdis = isInstalled('webdis')
-    ? await loadWebdis({ entries, valueSize, seconds, folder, children, redisPid: server.pid!, log })
+    ? await loadWebdis({ entries, valueSize, seconds, folder, children, redisPort, redisPid: server.pid!, log })
     : undefined;
   return { entries, loadSeconds, loadCpuSeconds, overheadPerEntry, webdis };
 }
@@ -109,10 +108,12 @@ async function loadWebdis(options: {
   seconds: number;
   folder: string;
   children: ChildProcess[];
+  redisPort: number;
   redisPid: number;
   log: (line: string) => void;
 }): Promise<LoadResult & { cpuUs: number }> {
-  const { entries, valueSize, seconds, folder, children, redisPid, log } = options;
+  const { entries, valueSize, seconds, folder, children, redisPort, redisPid, log } = options;
+  const webdisPort = await freePort();
   const config = join(folder, 'webdis.json');
   writeFileSync(
     config,

@@ -3,7 +3,7 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
-import { connect } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 
 export function isInstalled(program: string): boolean {
@@ -53,6 +53,15 @@ http {
   const masterPid = Number(readFileSync(pidFile, 'utf8'));
   const [workerPid] = readFileSync(`/proc/${masterPid}/task/${masterPid}/children`, 'utf8').trim().split(' ').map(Number);
   return { address: `127.0.0.1:${port}`, workerPid: workerPid!, stop: () => nginx('-s', 'stop') };
+}
+
+/** A port of this machine on which nobody listens just now. */
+export async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as { port: number };
+  await new Promise((resolve) => server.close(resolve));
+  return port;
 }
 
 export async function untilListening(port: number): Promise<void> {

@@ -1,7 +1,6 @@
 // The benchmarks of serving at their smallest: they run, and what they say of the answers is right.
 
 import { expect, test } from 'vitest';
-import { benchCpuPerGet } from '../../bench/cpu-per-get.ts';
 import { benchMemoryShard } from '../../bench/memory-shard.ts';
 import { runOpenLoop } from '../../bench/open-loop.ts';
 import { benchRedis } from '../../bench/redis.ts';
@@ -16,14 +15,6 @@ test('a small cluster is measured, every sampled answer right', { timeout: 120_0
   expect([result.answeredExactly, result.answeredMissing]).toEqual([500, 500]);
   expect(result.openLoop.statuses[200]).toBe(result.openLoop.requests);
   expect(result.mget.keysPerSecond).toBeGreaterThan(0);
-});
-
-test('nginx over the same shards is measured beside the router', { timeout: 120_000 }, async ({ skip }) => {
-  const result = await benchCpuPerGet({ entries: 5_000, seconds: 1, pairs: 1, log });
-  if (!result) return skip('wrk or nginx are not installed');
-  expect(result.checked).toBeGreaterThanOrEqual(3_000);
-  expect(result.clusterRatio).toBeGreaterThan(0);
-  expect(result.alone.routerMs).toBeGreaterThan(result.alone.shardMs);
 });
 
 test('Redis is measured with the same records', { timeout: 120_000 }, async ({ skip }) => {

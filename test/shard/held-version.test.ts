@@ -1,8 +1,9 @@
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { HeldVersion } from '../../shard/held-version.ts';
 import { collectDroppedSlices } from '../../shard/slice-memory.ts';
 import type { SliceIndex } from '../../shared/key-hash.ts';
 import { readSlice } from '../../shared/slice-layout.ts';
+import { waiting } from '../cluster/cluster-harness.ts';
 import { encodeRecords } from '../data-sets.ts';
 
 const slice = 0 as SliceIndex;
@@ -19,7 +20,7 @@ function makeVersion(): HeldVersion {
   return version;
 }
 
-test('a slice that is freed gives its memory back when dropped slices are collected', () => {
+test('a slice that is freed gives its memory back when dropped slices are collected', async () => {
   const version = makeVersion();
   const size = version.bytesInMemory;
   expect(size).toBeGreaterThan(64 * valueSize);
@@ -28,8 +29,10 @@ test('a slice that is freed gives its memory back when dropped slices are collec
   version.yield(slice);
   expect(version.bytesInMemory).toBe(size);
   version.free(slice);
-  collectDroppedSlices();
-  expect(before - process.memoryUsage.rss()).toBeGreaterThan(0.8 * size);
+  await vi.waitFor(() => {
+    collectDroppedSlices();
+    expect(before - process.memoryUsage.rss()).toBeGreaterThan(0.8 * size);
+  }, waiting);
   expect([version.bytesInMemory, version.stateOf(slice)]).toEqual([0, 'absent']);
 });
 
