@@ -60,6 +60,18 @@ export const limits = {
   /** How long a publisher waits for another one: publishing takes moments, unless it must verify a version that is there already. */
   publishLockWaitMs: 120_000,
   publishLockRetryMs: 50,
+  /** The share of the published version's entries that a new one may have less: an export that broke off half way is refused. */
+  maxShrinkDefault: 0.5,
+  /** A version replaced less than so long ago is not pruned: somebody may still load it, or want it back. */
+  pruneAgeMs: 3_600_000,
+  /** Versions that `prune` leaves unless told otherwise: the published one, the one before, and one more. */
+  pruneKeepDefault: 3,
+  pruneKeepMax: 10_000,
+  /** How often `publish` asks the routers what they serve. */
+  servedPollMs: 200,
+  /** How long `publish` waits for that unless told otherwise: loading 100 M entries takes a minute, and shards take their turns. */
+  servedWaitDefaultMs: 600_000,
+  servedWaitMaxMs: 24 * 3_600_000,
 
   // HTTP, for clients.
   headerSizeMax: 64 * KiB,
