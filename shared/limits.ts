@@ -27,6 +27,12 @@ export const limits = {
   /** A manifest of 4,096 slices is 1.2 MB; beyond this it is not ours. */
   manifestSizeMax: 8 * MiB,
   currentSizeMax: 4 * KiB,
+  /** Publications that are remembered: more than an hour's, at one in 10 s. Some 200 bytes each. */
+  publicationsMax: 512,
+  publicationsSizeMax: 1 * MiB,
+  /** What is kept of the guards' reasons against a version: the first ones say enough. Characters. */
+  guardReasonsMax: 4,
+  guardReasonSizeMax: 400,
 
   // Split.
   /** Spill files: one for each value of the hash's top 8 bits. */
