@@ -129,6 +129,8 @@ export const limits = {
   /** A socket of a batch without a byte for this long is destroyed. */
   socketSilentMs: 5_000,
   connectTimeoutMs: 1_000,
+  /** The head of a shard's reply takes 200 bytes; what is longer is none. */
+  replyHeadSizeMax: 8 * KiB,
   /** A request of a client is answered in this time, or with a 504. */
   deadlineDefaultMs: 1_000,
   deadlineMaxMs: 60_000,
