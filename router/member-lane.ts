@@ -128,7 +128,7 @@ export class MemberLane {
   }
 
   isFullFor(lookup: KeyLookup): boolean {
-    return this.#waiting.isFullFor(lookup, now);
+    return this.#waiting.isFullFor(lookup, this.#wheel.tick);
   }
 
   push(lookup: KeyLookup): void {

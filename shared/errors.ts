@@ -37,6 +37,7 @@ export const errorTable = {
   slice_malformed: { status: 500, title: 'A slice file failed its check' },
   manifest_malformed: { status: 500, title: 'A manifest failed its check' },
   current_malformed: { status: 500, title: 'The file that names the published version failed its check' },
+  publications_malformed: { status: 500, title: 'The list of publications failed its check' },
   version_missing: { status: 500, title: 'There is no such version' },
   version_refused: { status: 500, title: 'The version may not be published' },
   memory_short: { status: 500, title: 'The slices need more memory than there is' },
@@ -48,10 +49,18 @@ export const errorTable = {
   slice_too_large: { status: 500, title: 'A slice would be larger than 1 GiB' },
   disk_short: { status: 500, title: 'There is not enough disk space' },
   data_unwritable: { status: 500, title: 'The data folder cannot be written' },
+  version_pinned: { status: 500, title: 'The published version is pinned' },
+  version_not_served: { status: 500, title: 'The published version is not served yet' },
   publish_locked: { status: 500, title: 'Another process is publishing' },
   part_missing: { status: 500, title: 'A part of the split is not complete' },
   part_malformed: { status: 500, title: 'A part of the split is damaged, or of another split' },
   spill_malformed: { status: 500, title: 'A temporary file of the split failed its check' },
+
+  // Places: folders and object stores.
+  store_unreachable: { status: 500, title: 'The object store does not answer' },
+  store_refused: { status: 500, title: 'The object store refuses the request' },
+  object_missing: { status: 500, title: 'An object of a backup is missing' },
+  object_corrupt: { status: 500, title: 'An object of a backup failed its check' },
 
   // Cluster and command line.
   members_malformed: { status: 500, title: 'The list of members is malformed' },
