@@ -92,9 +92,14 @@ async function announce(cluster: LocalCluster, manifest: Manifest, options: Serv
   const key = await someKey(manifest, options.dataDir);
   console.log(`serving ${formatCount(totals.entries)} entries, version ${id}`);
   console.log(
-    `on http://${cluster.routerAddress}, ${options.shards} shards, ${options.replicas} a slice; ready after ${formatDuration(tookMs)}`,
+    `on http://${cluster.routerAddress}, ${count(options.shards, 'shard')}, ${count(options.replicas, 'copy', 'copies')} of each slice, ` +
+      `${count(options.routers ?? 1, 'router')}; ready after ${formatDuration(tookMs)}`,
   );
   if (key !== undefined) console.log(`\n  curl 'http://${cluster.routerAddress}/get?key=${key}'\n\nCtrl-C stops it.`);
+}
+
+function count(n: number, one: string, many = `${one}s`): string {
+  return `${n} ${n === 1 ? one : many}`;
 }
 
 /** A key of the data, percent-encoded; from its smallest slice, to be quick. */
