@@ -72,6 +72,8 @@ export const limits = {
   /** How long `publish` waits for that unless told otherwise: loading 100 M entries takes a minute, and shards take their turns. */
   servedWaitDefaultMs: 600_000,
   servedWaitMaxMs: 24 * 3_600_000,
+  /** Records of each kind that `diff` shows: they are held in memory, keys and the beginnings of values. */
+  diffSamplesMax: 10_000,
 
   // HTTP, for clients.
   headerSizeMax: 64 * KiB,
