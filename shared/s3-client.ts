@@ -5,14 +5,13 @@
 //
 // No message has a secret: neither ours, nor one that the store repeats.
 
-import { setTimeout as delay } from 'node:timers/promises';
 import { PavostoreError } from './errors.ts';
 import { TransferClient, type TransferReply } from './http-client.ts';
 import { limits } from './limits.ts';
 import type { S3Credentials } from './s3-credentials.ts';
 import { type S3Request, S3Signer } from './s3-signature.ts';
 import { findText } from './s3-xml.ts';
-import type { Throttle } from './throttle.ts';
+import { sleep, type Throttle } from './throttle.ts';
 
 export type S3ClientOptions = {
   /** Scheme, host and port. */
@@ -77,7 +76,7 @@ export class S3Client {
         if (tries >= limits.storeTriesMax)
           throw new PavostoreError('store_unreachable', `${this.nameOf(request)}: ${reason} (tried ${tries} times)`, { cause: error });
         const delayMs = Math.min(limits.storeRetryDelayMaxMs, this.#options.retryDelayMs * 2 ** (tries - 1));
-        await delay(delayMs * (0.75 + 0.5 * Math.random()), undefined, { signal: request.signal });
+        await sleep(delayMs * (0.75 + 0.5 * Math.random()), request.signal);
       }
     }
   }

@@ -36,6 +36,8 @@ export type PublishOptions = {
   readonly publish: boolean;
   /** The only version that it may follow: when another one is published meanwhile, that stays. */
   readonly replaces?: string | undefined;
+  /** The new sequence is greater than this one as well: that of a backup, which may be ahead of this machine's clock. */
+  readonly sequenceAfter?: number | undefined;
   readonly onWarning?: ((message: string) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly disk?: Disk | undefined;
@@ -56,7 +58,7 @@ export async function publishVersion(options: PublishOptions): Promise<PublishRe
     const reused = await placeVersion({ disk, dataDir, versionDir, manifest, onWarning });
     signal?.throwIfAborted();
     const current = options.publish
-      ? await replaceCurrent({ disk, dataDir, id: manifest.id, replaces: options.replaces, lock, onWarning })
+      ? await replaceCurrent({ disk, dataDir, id: manifest.id, replaces: options.replaces, after: options.sequenceAfter, lock, onWarning })
       : undefined;
     return { current, reused };
   } finally {
@@ -109,16 +111,17 @@ type Replacement = {
   dataDir: string;
   id: string;
   replaces: string | undefined;
+  after: number | undefined;
   lock: PublishLock;
   onWarning: (message: string) => void;
 };
 
-async function replaceCurrent({ disk, dataDir, id, replaces, lock, onWarning }: Replacement): Promise<Current> {
+async function replaceCurrent({ disk, dataDir, id, replaces, after = 0, lock, onWarning }: Replacement): Promise<Current> {
   const last = await readLast(dataDir, onWarning);
   if (replaces !== undefined && last && last.id !== replaces) {
     throw new PavostoreError('version_refused', `${dataDir}: version ${last.id} was published meanwhile; ${id} was made of ${replaces}`);
   }
-  const current = nextCurrent(last, id, Date.now());
+  const current = nextCurrent(last, id, Math.max(Date.now(), after + 1));
   const path = currentPath(dataDir);
   const temporaryPath = join(dataDir, `.tmp-current-${current.sequence}`);
   try {

@@ -20,7 +20,7 @@ export const accountEnv = {
 export const bucket = 'backups';
 
 /** Bytes of a part: small, so that tests of many parts are quick. */
-export const partSize = 64 * 1024;
+export const partSize = 16 * 1024;
 
 /** A folder of the test's own. */
 export function makeRoot(): string {
