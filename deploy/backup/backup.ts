@@ -6,9 +6,8 @@
 // a large one. A slice that is damaged here is never sent. One that is there under its digest with another size, or with `deep` with other bytes,
 // is not what its name says, and is sent again.
 
-import { createHash } from 'node:crypto';
 import { forEachBounded } from '../../shared/bounded-run.ts';
-import { type Current, formatCurrent, openFile, readCurrent, readManifest, slicePath, versionPath } from '../../shared/data-set.ts';
+import { type Current, formatCurrent, readCurrent, readManifest, slicePath, versionPath } from '../../shared/data-set.ts';
 import { PavostoreError } from '../../shared/errors.ts';
 import { limits } from '../../shared/limits.ts';
 import { formatManifest, type Manifest, type ManifestSlice } from '../../shared/manifest.ts';
@@ -16,6 +15,7 @@ import type { ObjectStore } from '../../shared/object-store.ts';
 import { placeCurrentName, placeManifestName, placeSliceName, readPlaceCurrent, verifyPlaceSlice } from '../../shared/place-layout.ts';
 import { openPublishLock } from '../publish/publish-lock.ts';
 import type { SplitProgress } from '../split/split-options.ts';
+import { digestOf } from './file-digest.ts';
 
 export type BackupOptions = {
   readonly dataDir: string;
@@ -185,14 +185,12 @@ class SliceBackup {
 
 /** Throws `slice_malformed` unless a file of DATA is what the manifest says, `version_missing` when it is gone. */
 async function assertWhole(path: string, expected: ManifestSlice, signal: AbortSignal | undefined): Promise<void> {
-  const file = await openFile(path).catch((error: NodeJS.ErrnoException) => {
+  const sha256 = await digestOf(path, signal).catch((error: NodeJS.ErrnoException) => {
+    signal?.throwIfAborted();
     throw new PavostoreError(error.code === 'ENOENT' ? 'version_missing' : 'slice_malformed', `${path}: ${error.message}`, {
       cause: error,
     });
   });
-  const digest = createHash('sha256');
-  for await (const chunk of file.createReadStream({ highWaterMark: limits.storePieceSize, signal })) digest.update(chunk as Buffer);
-  const sha256 = digest.digest('hex');
   if (sha256 !== expected.sha256)
     throw new PavostoreError('slice_malformed', `${path}: SHA-256 is ${sha256}, the manifest says ${expected.sha256}; it is not backed up`);
 }

@@ -2,11 +2,10 @@
 // fetched before by a restore that died, and what lies in DATA of the same version and is whole, is taken from there. Then the publishing code
 // puts the version in place, under its lock and with all its checks. Nothing that does not verify is ever published.
 
-import { createHash } from 'node:crypto';
 import { copyFile, link, mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { forEachBounded } from '../../shared/bounded-run.ts';
-import { openFile, sliceName, slicePath, slicesPath, versionPath } from '../../shared/data-set.ts';
+import { sliceName, slicePath, slicesPath, versionPath } from '../../shared/data-set.ts';
 import { PavostoreError } from '../../shared/errors.ts';
 import { limits } from '../../shared/limits.ts';
 import type { Manifest, ManifestSlice } from '../../shared/manifest.ts';
@@ -16,6 +15,7 @@ import { checkDiskSpace, rethrowWrite, writeError } from '../publish/disk.ts';
 import { publishVersion } from '../publish/publish.ts';
 import { openTemporaryFolder, removeStaleFolders, type TemporaryFolder } from '../publish/temporary-folder.ts';
 import type { SplitProgress } from '../split/split-options.ts';
+import { digestOf } from './file-digest.ts';
 
 export type RestoreOptions = {
   readonly dataDir: string;
@@ -175,7 +175,8 @@ class SliceRestore {
       );
       if (!isThere) continue;
       this.#options.signal?.throwIfAborted();
-      if (await isWhole(target, expected)) {
+      // One that cannot be read is fetched.
+      if ((await digestOf(target).catch(() => undefined)) === expected.sha256) {
         this.#moved(expected.bytes);
         return true;
       }
@@ -227,18 +228,6 @@ async function findSources(dataDir: string, id: string, ownFolder: string): Prom
     slices: [slicesPath(versionPath(dataDir, id)), ...folders.map((folder) => slicesPath(join(folder, 'version')))],
     parts: folders.map((folder) => join(folder, 'parts')),
   };
-}
-
-/** False too for a file that cannot be read: it is fetched then. */
-async function isWhole(path: string, expected: ManifestSlice): Promise<boolean> {
-  try {
-    const file = await openFile(path);
-    const digest = createHash('sha256');
-    for await (const chunk of file.createReadStream({ highWaterMark: limits.storePieceSize })) digest.update(chunk as Buffer);
-    return digest.digest('hex') === expected.sha256;
-  } catch {
-    return false;
-  }
 }
 
 /** All is done: what is left of this restore, and of earlier ones that died, goes. */

@@ -49,6 +49,19 @@ describe('a credentials file', () => {
 });
 
 describe('credentials', () => {
+  test('that no header can carry are wrong usage, and not shown', () => {
+    for (const wrong of [{ accessKeyId: 'a\nhidden' }, { sessionToken: 'hidden\u00e4' }]) {
+      let message = '';
+      try {
+        new S3Credentials({ accessKeyId: 'KEY', secretAccessKey: 'x', ...wrong });
+      } catch (error) {
+        ({ message } = error as Error);
+      }
+      expect(message).toContain('no header can have');
+      expect(message).not.toContain('hidden');
+    }
+  });
+
   test('show no secret when they are printed, and take secrets out of texts', () => {
     const credentials = new S3Credentials({ accessKeyId: 'KEY', secretAccessKey: 'hidden one', sessionToken: 'hidden two' });
     for (const shown of [inspect(credentials, { showHidden: true, depth: 9 }), JSON.stringify({ credentials }), `${credentials}`])

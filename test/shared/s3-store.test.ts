@@ -75,6 +75,12 @@ describe('a request that fails', () => {
     expect(await ask({})).toBeUndefined();
   });
 
+  test('because it speaks no TLS, or has no name, is `store_unreachable`', async () => {
+    const server = await startS3();
+    for (const endpoint of [server.endpoint.replace('http:', 'https:'), 'http://nobody.invalid'])
+      await expect(openS3(server, { endpoint }).findObject('x')).rejects.toMatchObject({ code: 'store_unreachable' });
+  });
+
   test('tells no secret, not even one that the store repeats', async () => {
     const { secretAccessKey, sessionToken } = account;
     const message = `your key ${secretAccessKey} with ${sessionToken}`;
@@ -231,9 +237,9 @@ describe('an upload in parts', () => {
     expect((await readWhole(store, 'x')).equals(bytes)).toBe(true);
   });
 
-  test('does without the lists that a store does not give', async () => {
+  test.for([403, 501])('does without the lists that a store does not give (%i)', async (status) => {
     const server = await startS3({
-      onRequest: ({ key, query }) => (key === '' && query.has('uploads') ? { status: 403, code: 'AccessDenied' } : undefined),
+      onRequest: ({ key, query }) => (key === '' && query.has('uploads') ? { status, code: 'NotGiven' } : undefined),
     });
     const { path, bytes } = makeFile(size);
     const store = openS3(server);
