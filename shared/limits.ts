@@ -167,6 +167,8 @@ export const limits = {
   /** Requests with bytes at a time: enough to fill most links, and 64 MiB of parts in memory. */
   storeParallelDefault: 4,
   storeParallelMax: 64,
+  /** Objects that are looked for at a time: nothing but round trips. */
+  storeLooksParallel: 16,
   /** Tries of one request before a store counts as unreachable: with the delays between them some 10 s. */
   storeTriesMax: 6,
   storeRetryDelayMs: 300,
