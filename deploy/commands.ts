@@ -3,6 +3,8 @@
 import type { CommandModule } from 'yargs';
 import { routerCommand } from '../router/command.ts';
 import { shardCommand } from '../shard/command.ts';
+import { backupCommand } from './backup/backup-command.ts';
+import { restoreCommand } from './backup/restore-command.ts';
 import { splitFinishCommand } from './batch-split/finish-command.ts';
 import { splitMapCommand } from './batch-split/map-command.ts';
 import { splitSealCommand } from './batch-split/seal-command.ts';
@@ -40,6 +42,8 @@ export const commands: CommandModule<object, object>[] = [
   routerCommand,
   verifyCommand,
   inspectCommand,
+  backupCommand,
+  restoreCommand,
   locateCommand,
   getCommand,
   statusCommand,

@@ -1,4 +1,4 @@
-// How far a split is, on standard error: one line that is redrawn on a terminal, now and then a plain line elsewhere.
+// How far a split, a backup or a restore is, on standard error: one line that is redrawn on a terminal, now and then a plain line elsewhere.
 
 import type { WriteStream } from 'node:tty';
 import { formatDuration, formatSize } from '../../shared/quantities.ts';
@@ -15,7 +15,10 @@ const phaseNames = {
   publish: 'publishing',
   verify: 'verifying',
   compare: 'comparing',
-} as const;
+  store: 'backing up',
+  fetch: 'restoring',
+  check: 'checking',
+} as const satisfies Record<SplitProgress['phase'], string>;
 
 export type ProgressDisplay = {
   readonly show: (progress: SplitProgress) => void;
