@@ -6,6 +6,7 @@ import { pinVersion, rollbackVersion, unpinVersion } from '../../../deploy/publi
 import { findVersionId, listVersions } from '../../../deploy/publish/version-list.ts';
 import {
   currentPath,
+  formatCurrent,
   manifestPath,
   publicationsPath,
   readCurrent,
@@ -195,10 +196,20 @@ describe('a rollback', () => {
     const { dataDir, ids } = await makePlaced(oldRecords, newRecords);
     await writeFile(currentPath(dataDir), 'nonsense');
     await expect(rollbackVersion({ dataDir, force: false, verify, disk })).rejects.toMatchObject({ code: 'current_malformed' });
-    expect(await rollbackVersion({ dataDir, id: ids[0]!, force: false, verify, disk })).toMatchObject({
-      id: ids[0],
-      previousId: undefined,
-    });
+    const known = (await readPublications(dataDir)).list.at(-1)!.sequence!;
+    const back = await rollbackVersion({ dataDir, id: ids[0]!, force: false, verify, disk });
+    expect(back).toMatchObject({ id: ids[0], previousId: undefined });
+    expect(back.sequence).toBeGreaterThan(known);
+  });
+
+  test('counts on from the greatest sequence that is known, be it of the future, and a pin holds though current cannot be read', async () => {
+    const { dataDir, ids } = await makePlaced(oldRecords, newRecords);
+    const future = Date.now() + 86_400_000;
+    await writeFile(currentPath(dataDir), formatCurrent({ sequence: future, id: ids[0]!, previousId: undefined }));
+    await pinVersion({ dataDir, force: false, verify, disk });
+    await writeFile(currentPath(dataDir), '');
+    await expect(rollbackVersion({ dataDir, id: ids[1]!, force: false, verify, disk })).rejects.toMatchObject({ code: 'version_pinned' });
+    expect(await pinVersion({ dataDir, id: ids[1]!, force: false, verify, disk })).toMatchObject({ id: ids[1], sequence: future + 2 });
   });
 });
 
