@@ -6,7 +6,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
-import { type Current, readCurrent, readManifest, slicePath, versionPath } from '../shared/data-set.ts';
+import { type Current, readCurrent, readManifest } from '../shared/data-set.ts';
 import { PavostoreError } from '../shared/errors.ts';
 import { type HttpServer, listen } from '../shared/http-server.ts';
 import type { SliceIndex } from '../shared/key-hash.ts';
@@ -17,16 +17,12 @@ import { formatDuration, formatSize } from '../shared/quantities.ts';
 import type { ShardState, StatusReport } from '../shared/status-report.ts';
 import { type AnswerCounts, noAnswers } from './batch-answer.ts';
 import { type Decision, decide, noMemory } from './decide.ts';
-import { DiskStore } from './disk-store.ts';
 import { HeldVersion } from './held-version.ts';
-import { type HotKeys, hotKeysOfSlice, readHotKeys, saveHotKeys } from './hot-keys.ts';
 import { followLeaving } from './leave.ts';
-import { availableMemory, type MemoryPlan, planMemory } from './memory-plan.ts';
+import { availableMemory } from './memory-plan.ts';
 import { followOwners, type MemberView, noOwners, type Owners, viewOf } from './owners.ts';
-import { preloadRecords } from './preload.ts';
 import { buildShardServer } from './server.ts';
-import { SliceLoader } from './slice-loader.ts';
-import { collectDroppedSlices } from './slice-memory.ts';
+import { SliceKeeper } from './slice-keeper.ts';
 
 export type ShardOptions = {
   readonly dataDir: string;
@@ -52,7 +48,7 @@ export class Shard {
   readonly #options: ShardOptions;
   readonly #server: HttpServer;
   readonly #poller: MemberPoller | undefined;
-  readonly #loader = new SliceLoader();
+  readonly #keeper: SliceKeeper;
   readonly #incarnation = randomBytes(8).toString('hex');
   readonly #startedMs = Date.now();
   #counter = 0;
@@ -67,16 +63,14 @@ export class Shard {
   #closing = false;
   #watchTimer: NodeJS.Timeout | undefined;
   #currentTrouble = '';
-  #plan: MemoryPlan | undefined;
-  /** Undefined: the cache is filled with whatever comes first. */
-  #hotKeys: HotKeys | undefined;
-  #memoryTrouble = '';
   #readyTold = false;
 
   constructor(options: ShardOptions) {
     this.#options = options;
     this.name = options.name;
     this.#server = buildShardServer(this, { logLevel: options.logLevel });
+    const { dataDir, memory, stateDir } = options;
+    this.#keeper = new SliceKeeper({ dataDir, memory, stateDir, log: this.#server.log });
     if (options.members) {
       this.#poller = new MemberPoller({
         source: options.members,
@@ -126,7 +120,7 @@ export class Shard {
       current: this.#current ? { id: this.#current.id, sequence: this.#current.sequence } : null,
       placed: { slices: slicesPlaced.length, bytes: version ? bytesOf(version, slicesPlaced) : 0 },
       memory: {
-        plan: this.#plan?.reason ?? null,
+        plan: this.#keeper.plan?.reason ?? null,
         slices: version?.bytesInMemory ?? 0,
         rss: process.memoryUsage.rss(),
         available: availableMemory(),
@@ -141,25 +135,13 @@ export class Shard {
     if (this.#leavingSinceMs !== undefined) return;
     this.#leavingSinceMs = performance.now();
     this.#follow();
-    await Promise.all([this.#untilReleased(), this.#saveHotKeys()]);
+    await Promise.all([this.#untilReleased(), this.#keeper.saveHotKeys(this.#versions[0])]);
     this.#closing = true;
     clearTimeout(this.#watchTimer);
     await this.#poller?.close();
-    await this.#loader.close();
+    await this.#keeper.close();
     await this.#server.close();
     for (const version of this.#versions) version.close();
-  }
-
-  /** A hint for the next start: without it that one is merely colder. */
-  async #saveHotKeys(): Promise<void> {
-    const { stateDir } = this.#options;
-    const cache = this.#versions[0]?.disk?.cache;
-    if (stateDir === undefined || !cache) return;
-    try {
-      this.log.info(`${await saveHotKeys(stateDir, cache)} hot keys saved for the next start`);
-    } catch (error) {
-      this.log.warn(`hot keys are not saved: ${(error as Error).message}`);
-    }
   }
 
   get #state(): ShardState {
@@ -214,10 +196,7 @@ export class Shard {
     for (const sliceIndex of this.#decision.keep) version.keepAgain(sliceIndex);
     for (const sliceIndex of this.#decision.yield) version.yield(sliceIndex);
     for (const sliceIndex of this.#decision.free) version.free(sliceIndex);
-    if (this.#decision.free.length > 0) {
-      collectDroppedSlices();
-      this.#loader.collectDroppedSlices();
-    }
+    if (this.#decision.free.length > 0) this.#keeper.collect();
     this.#tellMoves(this.#decision);
     void this.#pollAfresh(this.#decision.poll, nowMs);
     void this.#loadDecided(version);
@@ -226,17 +205,16 @@ export class Shard {
   /** Loads what the last decision says, one slice at a time, and decides afresh after each. */
   async #loadDecided(version: HeldVersion): Promise<void> {
     const { load } = this.#decision!;
-    if (load.length > 0 && !this.#planMemory(version, load)) return;
+    if (load.length > 0 && !this.#keeper.planMemory(version, load)) return;
     version.queue(load);
     if (this.#loading) return;
     this.#loading = true;
     for (let next = load[0]; next !== undefined && !this.#closing; next = this.#decision!.load[0]) {
-      await this.#load(version, next);
+      await this.#keeper.load(version, next);
       this.#follow();
     }
     this.#loading = false;
-    // They are of use for what was held when they were saved; a copy of them is as large as some slices.
-    this.#hotKeys = undefined;
+    this.#keeper.allLoaded();
     if (this.isReady && !this.#readyTold) {
       this.#readyTold = true;
       this.log.info(`ready: ${this.#decision!.placed.length} slices, ${formatSize(version.bytesInMemory)} of them in memory`);
@@ -306,76 +284,6 @@ export class Shard {
       wasTold = true;
       this.log.info(`leaving: ${leaving.aloneCount} slices are kept by nobody else; waits up to ${formatDuration(graceMs)} for that`);
     }
-  }
-
-  /** Compares what is about to be loaded with the memory that there is, before any of it is loaded; false when there is too little. */
-  #planMemory(version: HeldVersion, load: readonly SliceIndex[]): boolean {
-    if (this.#plan) return true;
-    const { slices, sliceCount } = version.manifest.identity;
-    try {
-      this.#plan = planMemory({
-        slices: load.map((sliceIndex) => slices[sliceIndex]!),
-        sliceCount,
-        memory: this.#options.memory,
-        available: availableMemory(),
-      });
-    } catch (error) {
-      const { message } = error as Error;
-      if (message !== this.#memoryTrouble) this.log.error(message);
-      this.#memoryTrouble = message;
-      return false;
-    }
-    this.log.info(this.#plan.reason);
-    if (this.#plan.kind === 'disk') {
-      version.disk = this.#openDiskStore(version, this.#plan.cacheSize);
-      this.#hotKeys = this.#options.stateDir === undefined ? undefined : readHotKeys(this.#options.stateDir);
-      if (this.#hotKeys) this.log.info(`${this.#hotKeys.hashes.length} hot keys of the last run are loaded first`);
-    }
-    return true;
-  }
-
-  #openDiskStore(version: HeldVersion, cacheSize: number): DiskStore {
-    const { entries, keyBytes, valueBytes } = version.manifest.totals;
-    let troubleTold = '';
-    return new DiskStore({
-      cacheSize,
-      recordSize: Math.max(1, Math.round((keyBytes + valueBytes) / Math.max(1, entries))),
-      onFailure: (slice, reason) => {
-        if (slice.path !== troubleTold) this.log.error(`${reason}; its keys are not answered`);
-        troubleTold = slice.path;
-      },
-    });
-  }
-
-  async #load(version: HeldVersion, sliceIndex: SliceIndex): Promise<void> {
-    version.markLoading(sliceIndex);
-    const path = slicePath(versionPath(this.#options.dataDir, version.id), sliceIndex);
-    const expected = version.manifest.identity.slices[sliceIndex]!;
-    const request = { path, sliceIndex, sliceCount: version.sliceCount, expected };
-    try {
-      if (this.#fitsMemory(version, expected.bytes)) {
-        version.keep(sliceIndex, await this.#loader.loadIntoMemory(request));
-        return;
-      }
-      // Memory may have become short after the plan: a slice that came later is served from disk, so that nothing waits for memory.
-      version.disk ??= this.#openDiskStore(version, limits.recordCacheMin);
-      const { cache } = version.disk;
-      // What was in the cache has room in it again; of anything else some room is left for what will be asked for.
-      const share = this.#hotKeys ? 1 : limits.preloadShare;
-      const sizeMax = Math.max(0, share * cache.bytes - cache.stats.bytesUsed);
-      const hotKeys = this.#hotKeys && hotKeysOfSlice(this.#hotKeys, sliceIndex, version.sliceBits);
-      const { slice, records } = await this.#loader.loadFromDisk(request, { sizeMax, hashes: hotKeys?.hashes });
-      version.keepOnDisk(sliceIndex, slice);
-      await preloadRecords(cache, records, hotKeys);
-    } catch (error) {
-      if (this.#closing) return;
-      version.markCorrupt(sliceIndex);
-      this.log.error(`slice ${sliceIndex} is not served: ${(error as Error).message}`);
-    }
-  }
-
-  #fitsMemory(version: HeldVersion, size: number): boolean {
-    return this.#plan!.kind === 'memory' && version.bytesInMemory + size <= this.#plan!.budget;
   }
 }
 

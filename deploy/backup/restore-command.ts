@@ -2,6 +2,7 @@
 
 import { commonOptions, defineCommand } from '../../shared/command.ts';
 import { formatCount, formatDuration, formatSize } from '../../shared/quantities.ts';
+import { guardFlags, guardsIn } from '../publish/guard-flags.ts';
 import type { RestoreReport } from './restore.ts';
 import { transferFlags, withPlace } from './transfer-flags.ts';
 
@@ -16,6 +17,7 @@ export const restoreCommand = defineCommand({
     data: commonOptions.data,
     ...transferFlags,
     publish: { type: 'boolean', default: true, describe: 'make it the published version; --no-publish only writes it' },
+    ...guardFlags,
     json: commonOptions.json,
   },
   examples: [
@@ -27,11 +29,12 @@ export const restoreCommand = defineCommand({
     const { openProgressDisplay } = await import('../split/progress-display.ts');
     const { runUntilSignal } = await import('../split/interruption.ts');
     const { data: dataDir, id, publish, parallel } = args;
+    const guards = guardsIn(args);
     const progress = openProgressDisplay(process.stderr);
     try {
       const report = await runUntilSignal((signal) =>
         withPlace(args.from, args, async (store) =>
-          restoreVersion({ dataDir, store, id, publish, parallel, onProgress: progress.show, onWarning: progress.say, signal }),
+          restoreVersion({ dataDir, store, id, publish, guards, parallel, onProgress: progress.show, onWarning: progress.say, signal }),
         ),
       );
       progress.close();

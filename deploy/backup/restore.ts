@@ -11,7 +11,9 @@ import { limits } from '../../shared/limits.ts';
 import type { Manifest, ManifestSlice } from '../../shared/manifest.ts';
 import type { ObjectStore } from '../../shared/object-store.ts';
 import { fetchSlice, placeManifestsPrefix, readPlaceCurrent, readPlaceManifest } from '../../shared/place-layout.ts';
+import { assertNotPinned, readStanding } from '../publish/announcement.ts';
 import { checkDiskSpace, rethrowWrite, writeError } from '../publish/disk.ts';
+import type { GuardSettings } from '../publish/guards.ts';
 import { publishVersion } from '../publish/publish.ts';
 import { openTemporaryFolder, removeStaleFolders, type TemporaryFolder } from '../publish/temporary-folder.ts';
 import type { SplitProgress } from '../split/split-options.ts';
@@ -24,6 +26,7 @@ export type RestoreOptions = {
   readonly id?: string | undefined;
   /** False: the version is put into DATA/versions, but does not become the published one. */
   readonly publish?: boolean | undefined;
+  readonly guards?: GuardSettings | undefined;
   /** Slices at a time. */
   readonly parallel?: number | undefined;
   readonly onProgress?: ((progress: SplitProgress) => void) | undefined;
@@ -58,8 +61,10 @@ const markPrefix = 'restore-';
  */
 export async function restoreVersion(options: RestoreOptions): Promise<RestoreReport> {
   const startedMs = performance.now();
-  const { dataDir, store, publish = true, onProgress, onWarning, signal } = options;
+  const { dataDir, store, publish = true, guards, onProgress, onWarning = () => {}, signal } = options;
   const { id, sequence } = await chooseVersion(options);
+  // Before the long part what would make it vain.
+  if (publish) assertNotPinned(await readStanding({ dataDir, onWarning }), dataDir, id);
   const manifest = await readPlaceManifest(store, id, signal);
   const folder = await openTemporaryFolder(dataDir);
   try {
@@ -71,6 +76,8 @@ export async function restoreVersion(options: RestoreOptions): Promise<RestoreRe
       versionDir,
       manifest,
       publish,
+      act: 'restore',
+      guards,
       sequenceAfter: sequence,
       onWarning,
       signal,

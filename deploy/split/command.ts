@@ -4,6 +4,7 @@ import { commonOptions, defineCommand } from '../../shared/command.ts';
 import { formatCount, formatDuration, formatSize } from '../../shared/quantities.ts';
 import { formatBackup } from '../backup/backup-command.ts';
 import { transferFlags, withPlace } from '../backup/transfer-flags.ts';
+import { guardFlags, guardsIn } from '../publish/guard-flags.ts';
 import { sourceFlags, sourceOptionsIn } from './source-flags.ts';
 import type { SplitReport } from './split.ts';
 
@@ -17,6 +18,7 @@ export const splitCommand = defineCommand({
     data: commonOptions.data,
     ...sourceFlags,
     publish: { type: 'boolean', default: true, describe: 'make it the published version; --no-publish only writes it' },
+    ...guardFlags,
     backup: { type: 'string', describe: 'back it up at once: a folder, or s3://bucket/prefix; see `pavostore backup`', requiresArg: true },
     ...transferFlags,
     json: commonOptions.json,
@@ -30,12 +32,13 @@ export const splitCommand = defineCommand({
     const { splitFiles } = await import('./split.ts');
     const { openProgressDisplay } = await import('./progress-display.ts');
     const { runUntilSignal } = await import('./interruption.ts');
+    const guards = guardsIn(args);
     const progress = openProgressDisplay(process.stderr);
     try {
       const common = { dataDir: args.data, onProgress: progress.show, onWarning: progress.say };
       await runUntilSignal(async (signal) => {
         const split = async (): Promise<SplitReport> =>
-          await splitFiles({ ...common, files: args.files, ...sourceOptionsIn(args), publish: args.publish, signal });
+          await splitFiles({ ...common, files: args.files, ...sourceOptionsIn(args), publish: args.publish, guards, signal });
         const say = (report: object, text: string): void => {
           progress.close();
           console.log(args.json ? JSON.stringify(report) : text);
