@@ -116,6 +116,9 @@ export async function announce(
   }
   const current = nextCurrent(last, id, Math.max(Date.now(), sequenceAfter + 1, standing.sequenceLast + 1));
   const { sequence } = current;
+  if (!Number.isSafeInteger(sequence)) {
+    throw new PavostoreError('current_malformed', `${currentPath(dataDir)}: no sequence is left after ${standing.sequenceLast}`);
+  }
   const list = [...publications.list, { act, id, sequence, atMs, outcome, reasons }];
   await writePublications(publisher, { pin: act === 'pin' ? { id, sequence } : publications.pin, list });
   await replaceUnderLock({ disk, dataDir, lock, path: currentPath(dataDir), text: formatCurrent(current) });
