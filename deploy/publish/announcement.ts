@@ -18,6 +18,7 @@ import {
   readPublications,
 } from '../../shared/data-set.ts';
 import { PavostoreError } from '../../shared/errors.ts';
+import { entryCountOf } from '../../shared/manifest.ts';
 import {
   formatPublications,
   noPublications,
@@ -64,7 +65,7 @@ export async function readStanding({ dataDir, onWarning }: Pick<Publisher, 'data
 export async function entriesPublished(dataDir: string, { current }: Standing): Promise<number | undefined> {
   if (!current) return undefined;
   return await readManifest(dataDir, current.id).then(
-    ({ totals }) => totals.entries,
+    ({ identity }) => entryCountOf(identity),
     () => undefined,
   );
 }

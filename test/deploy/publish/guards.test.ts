@@ -36,6 +36,13 @@ async function makePlaced(...versions: readonly Records[]): Promise<{ dataDir: s
   return { dataDir, ids };
 }
 
+/** What cannot be read when all versions are listed. */
+async function troubleOf(dataDir: string): Promise<string[]> {
+  const told: string[] = [];
+  expect((await listVersions(dataDir, (message) => told.push(message))).versions).toHaveLength(2);
+  return told;
+}
+
 describe('the guards', () => {
   const facts = { problems: [], entries: 100, entriesPublished: 100 };
 
@@ -141,9 +148,11 @@ describe('publishing a version that lies in the folder', () => {
   test('goes on with a warning where the list of publications cannot be read', async () => {
     const { dataDir, ids } = await makePlaced(oldRecords, newRecords);
     await writeFile(publicationsPath(dataDir), 'nonsense');
+    expect(await troubleOf(dataDir)).toEqual([expect.stringContaining('not JSON')]);
     const warnings: string[] = [];
     const onWarning = (message: string): void => void warnings.push(message);
     await publishPlaced({ dataDir, act: 'publish', id: ids[1]!, guards: anyShrink, verify, disk, onWarning });
+    expect(await troubleOf(dataDir)).toEqual([]);
     expect(new Set(warnings)).toEqual(new Set([expect.stringMatching(/publications\.json: not JSON.*begins anew/)]));
     expect((await readPublications(dataDir)).list.map(({ id }) => id)).toEqual([ids[1]]);
   });
