@@ -1,5 +1,5 @@
 // JSON written as bytes: what stands between quotes as it is goes from the reply of a shard into the response without ever being a
-// string. That is most of what there is: printable ASCII but the quote and the backslash. Anything else takes the long way.
+// string. That is most of what there is: ASCII but the control characters below the space, the quote and the backslash. Anything else takes the long way.
 
 import { isUtf8 } from 'node:buffer';
 import { asWordBuffer, copyWords, type WordBuffer, wordCopySlack } from '../shared/word-copy.ts';
@@ -7,7 +7,7 @@ import { asWordBuffer, copyWords, type WordBuffer, wordCopySlack } from '../shar
 const sizeMin = 4_096;
 const quote = 0x22;
 const backslash = 0x5c;
-const isPlainText = /^[ !#-[\]-~]*$/;
+const isPlainText = /^[ !#-[\]-\x7f]*$/;
 
 export class JsonBytes {
   #target: WordBuffer;
@@ -74,29 +74,34 @@ export function fieldOf(name: string, marker: string, value: string | Buffer): s
 }
 
 /** True for what stands in JSON as it is: neither a control character nor a quote nor a backslash nor anything beyond ASCII. */
-export function isPlainByte(c: number): boolean {
-  return c >= 0x20 && c < 0x7f && c !== quote && c !== backslash;
+function isPlainByte(c: number): boolean {
+  return c >= 0x20 && c < 0x80 && c !== quote && c !== backslash;
 }
 
-const low = 0x01010101;
-const high = 0x80808080;
-
 /**
- * Copies `source[from, to)` to `at` if it is plain, four bytes a step, and returns the end; -1 if it is not. A byte below n is found by the
- * borrow that n subtracted from it leaves in its high bit, a certain byte as a zero after exclusive or. Source: S. E. Anderson, Bit
- * Twiddling Hacks, "Determine if a word has a byte less than n". Such a byte may make the one behind it look like another; a plain word none.
+ * True when all four bytes of the word are plain. A byte below 0x20 or equal to 0x22 is one below 0x21 after the exclusive or, and 0x5c one
+ * below 1: subtracted, they leave a borrow in the high bit. Such a byte may make the one behind it look like another; a plain word has none.
+ * Source: S. E. Anderson, Bit Twiddling Hacks, "Determine if a word has a byte less than n".
  */
+function isPlainWord(word: number): boolean {
+  return ((((word ^ 0x02020202) - 0x21212121) | ((word ^ 0x5c5c5c5c) - 0x01010101) | word) & 0x80808080) === 0;
+}
+
+/** Where the first byte lies, from `at` on, that is not plain; the end of `source` when there is none. */
+export function endOfPlainText({ bytes, view }: WordBuffer, at: number): number {
+  let i = at;
+  while (i + 4 <= bytes.length && isPlainWord(view.getInt32(i, true))) i += 4;
+  while (i < bytes.length && isPlainByte(bytes[i]!)) i++;
+  return i;
+}
+
+/** Copies `source[from, to)` to `at` if it is plain, and returns the end; -1 if it is not. */
 function copyPlainText(target: WordBuffer, at: number, source: WordBuffer, from: number, to: number): number {
   let end = at;
   let i = from;
   for (; i + 4 <= to; i += 4) {
     const word = source.view.getInt32(i, true);
-    const control = (word - 0x20202020) & ~word;
-    const quotes = word ^ 0x22222222;
-    const backslashes = word ^ 0x5c5c5c5c;
-    const deletes = word ^ 0x7f7f7f7f;
-    const special = ((quotes - low) & ~quotes) | ((backslashes - low) & ~backslashes) | ((deletes - low) & ~deletes);
-    if (((word | control | special) & high) !== 0) return -1;
+    if (!isPlainWord(word)) return -1;
     target.view.setInt32(end, word, true);
     end += 4;
   }

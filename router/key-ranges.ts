@@ -7,8 +7,6 @@ export type KeyRanges = {
   readonly source: WordBuffer;
   readonly starts: readonly number[];
   readonly ends: readonly number[];
-  /** Every key is printable ASCII without quote and backslash: in JSON it is what it is. */
-  readonly arePlain: boolean;
 };
 
 /** Of keys as latin1 strings, one character a byte. */
@@ -22,7 +20,7 @@ export function packKeys(keys: readonly string[]): KeyRanges {
     at += length;
     ends.push(at);
   }
-  return { source: asWordBuffer(source), starts, ends, arePlain: false };
+  return { source: asWordBuffer(source), starts, ends };
 }
 
 /** Key i as a latin1 string. */

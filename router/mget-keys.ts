@@ -5,7 +5,7 @@ import { isUtf8 } from 'node:buffer';
 import { PavostoreError } from '../shared/errors.ts';
 import { limits } from '../shared/limits.ts';
 import { asWordBuffer } from '../shared/word-copy.ts';
-import { isPlainByte } from './json-bytes.ts';
+import { endOfPlainText } from './json-bytes.ts';
 import { type KeyRanges, packKeys } from './key-ranges.ts';
 
 /** The keys of a request body. Throws `body_malformed`, or the code of the key at fault. */
@@ -22,12 +22,13 @@ function scanPlainKeys(body: Buffer): KeyRanges | undefined {
   let at = bodyStart.length;
   if (body[at] === codeOf.space) at++;
   if (body[at++] !== codeOf.opening) return undefined;
+  const source = asWordBuffer(body);
   const starts: number[] = [];
   const ends: number[] = [];
   for (;;) {
     if (body[at++] !== codeOf.quote) return undefined;
     const start = at;
-    while (at < body.length && isPlainByte(body[at]!)) at++;
+    at = endOfPlainText(source, at);
     if (body[at] !== codeOf.quote || at === start || at - start > limits.keySizeMax) return undefined;
     starts.push(start);
     ends.push(at++);
@@ -36,7 +37,7 @@ function scanPlainKeys(body: Buffer): KeyRanges | undefined {
     if (body[at] === codeOf.space) at++;
   }
   const isWhole = body[at] === codeOf.closing && body[at + 1] === codeOf.closingBrace && at + 2 === body.length;
-  return isWhole && starts.length <= limits.mgetKeysMax ? { source: asWordBuffer(body), starts, ends, arePlain: true } : undefined;
+  return isWhole && starts.length <= limits.mgetKeysMax ? { source, starts, ends } : undefined;
 }
 
 /** As latin1 strings. */
