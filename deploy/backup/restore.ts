@@ -17,6 +17,7 @@ import type { GuardSettings } from '../publish/guards.ts';
 import { publishVersion } from '../publish/publish.ts';
 import { openTemporaryFolder, removeStaleFolders, type TemporaryFolder } from '../publish/temporary-folder.ts';
 import type { SplitProgress } from '../split/split-options.ts';
+import { assertApart } from './apart.ts';
 import { digestOf } from './file-digest.ts';
 
 export type RestoreOptions = {
@@ -55,13 +56,14 @@ export type RestoreReport = {
 const markPrefix = 'restore-';
 
 /**
- * Restores a version and publishes it. Throws `version_missing`, `current_malformed`, `manifest_malformed`, `object_missing`, `object_corrupt`, `disk_short`,
+ * Restores a version and publishes it. Throws `usage`, `version_missing`, `current_malformed`, `manifest_malformed`, `object_missing`, `object_corrupt`, `disk_short`,
  * `data_unwritable`, what publishing throws, an error of the store, or the signal's reason. What was fetched before that stays for the next run,
  * until something else tidies up DATA a minute later.
  */
 export async function restoreVersion(options: RestoreOptions): Promise<RestoreReport> {
   const startedMs = performance.now();
   const { dataDir, store, publish = true, guards, onProgress, onWarning = () => {}, signal } = options;
+  await assertApart(store, dataDir);
   const { id, sequence } = await chooseVersion(options);
   // Before the long part what would make it vain.
   if (publish) assertNotPinned(await readStanding({ dataDir, onWarning }), dataDir, id);

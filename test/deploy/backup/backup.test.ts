@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, renameSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test, vi } from 'vitest';
 import { type BackupOptions, type BackupReport, backupVersion } from '../../../deploy/backup/backup.ts';
@@ -226,6 +226,17 @@ describe('a backup that is ended in the middle', () => {
     });
     await expect(backup(makeData().dataDir, openS3(server), { signal: controller.signal })).rejects.toThrow('told to end');
   });
+});
+
+test('a backup in the data folder, or around it, is wrong usage, links or not', async () => {
+  const { dataDir } = makeData();
+  const linked = join(makeRoot(), 'link');
+  symlinkSync(dataDir, linked);
+  for (const place of [dataDir, join(dataDir, 'backup', 'x'), join(dataDir, '..'), linked, join(linked, 'versions')]) {
+    await expect(backup(dataDir, openPlace(place)), place).rejects.toMatchObject({ code: 'usage' });
+    await expect(restore(openPlace(place), dataDir), place).rejects.toMatchObject({ code: 'usage' });
+  }
+  await backup(dataDir, openPlace(`${dataDir}-backup`));
 });
 
 describe('what is read back', () => {
