@@ -66,7 +66,7 @@ export async function backupVersion(options: BackupOptions): Promise<BackupRepor
   await assertApart(store, options.dataDir);
   const { manifest, current } = await readPublished(options.dataDir, options.id);
   // First of all what tells whether we may be here at all.
-  await readLatest(options);
+  await readLatest({ ...options, onWarning: undefined });
   await store.removeLeftovers();
   const slices = await new SliceBackup(options, manifest).run();
   await storeManifest(store, manifest, signal);
