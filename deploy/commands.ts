@@ -8,6 +8,7 @@ import { restoreCommand } from './backup/restore-command.ts';
 import { splitFinishCommand } from './batch-split/finish-command.ts';
 import { splitMapCommand } from './batch-split/map-command.ts';
 import { splitSealCommand } from './batch-split/seal-command.ts';
+import { diffCommand } from './diff/command.ts';
 import { generateCommand } from './generate/command.ts';
 import { inspectCommand } from './inspect/command.ts';
 import { pinCommand, unpinCommand } from './publish/pin-command.ts';
@@ -36,6 +37,7 @@ export const commands: CommandModule<object, object>[] = [
   pinCommand,
   unpinCommand,
   pruneCommand,
+  diffCommand,
   shardCommand,
   routerCommand,
   verifyCommand,

@@ -13,10 +13,11 @@ const phaseNames = {
   seal: 'writing slices',
   sync: 'syncing',
   publish: 'publishing',
+  verify: 'verifying',
+  compare: 'comparing',
   store: 'backing up',
   fetch: 'restoring',
   check: 'checking',
-  verify: 'verifying',
 } as const satisfies Record<SplitProgress['phase'], string>;
 
 export type ProgressDisplay = {
@@ -57,7 +58,7 @@ export function openProgressDisplay(
 export function formatProgress({ phase, doneBytes, totalBytes, phasesToCome = 0 }: SplitProgress, elapsedMs: number): string {
   const name = phaseNames[phase];
   if (phase === 'sync' || phase === 'publish') return name;
-  if (phase === 'verify') return `${name} ${doneBytes} of ${totalBytes} slices`;
+  if (phase === 'verify' || phase === 'compare') return `${name} ${doneBytes} of ${totalBytes} slices`;
   const rate = elapsedMs > 0 ? (1_000 * doneBytes) / elapsedMs : 0;
   const speed = `${formatSize(Math.round(rate))}/s`;
   if (totalBytes === undefined || totalBytes === 0) return `${name}  ${formatSize(doneBytes)}  ${speed}`;
