@@ -12,7 +12,7 @@ import type { Manifest, ManifestSlice } from '../../shared/manifest.ts';
 import type { ObjectStore } from '../../shared/object-store.ts';
 import { fetchSlice, placeManifestsPrefix, readPlaceCurrent, readPlaceManifest } from '../../shared/place-layout.ts';
 import { assertNotPinned, readStanding } from '../publish/announcement.ts';
-import { checkDiskSpace, rethrowWrite, writeError } from '../publish/disk.ts';
+import { checkDiskSpace, type Disk, rethrowWrite, writeError } from '../publish/disk.ts';
 import type { GuardSettings } from '../publish/guards.ts';
 import { publishVersion } from '../publish/publish.ts';
 import { openTemporaryFolder, removeStaleFolders, type TemporaryFolder } from '../publish/temporary-folder.ts';
@@ -33,6 +33,7 @@ export type RestoreOptions = {
   readonly onProgress?: ((progress: SplitProgress) => void) | undefined;
   readonly onWarning?: ((message: string) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
+  readonly disk?: Disk | undefined;
 };
 
 /** What was done. Sizes are bytes. */
@@ -62,7 +63,7 @@ const markPrefix = 'restore-';
  */
 export async function restoreVersion(options: RestoreOptions): Promise<RestoreReport> {
   const startedMs = performance.now();
-  const { dataDir, store, publish = true, guards, onProgress, onWarning = () => {}, signal } = options;
+  const { dataDir, store, publish = true, guards, onProgress, onWarning = () => {}, signal, disk } = options;
   await assertApart(store, dataDir);
   const { id, sequence } = await chooseVersion(options);
   // Before the long part what would make it vain.
@@ -83,6 +84,7 @@ export async function restoreVersion(options: RestoreOptions): Promise<RestoreRe
       sequenceAfter: sequence,
       onWarning,
       signal,
+      disk,
     });
     await tidyUp(folder, options, id);
     const { identity, totals } = manifest;

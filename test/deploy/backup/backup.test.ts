@@ -22,7 +22,7 @@ import { placeManifestName, placeSliceName, readPlaceCurrent } from '../../../sh
 import { publishRecords } from '../../data-sets.ts';
 import { bucket, makeRoot, openS3, startS3 } from '../../object-store/places.ts';
 import type { S3Seen } from '../../object-store/s3-server.ts';
-import { findDebris } from '../data-folder.ts';
+import { filesOf, findDebris } from '../data-folder.ts';
 
 const sliceCount = 8;
 
@@ -44,12 +44,6 @@ const restore = async (store: ObjectStore, dataDir: string, options: object = {}
   await restoreVersion({ dataDir, store, ...options });
 const check = async (dataDir: string, store: ObjectStore, options: Partial<CheckOptions> = {}): Promise<CheckReport> =>
   await checkBackup({ dataDir, store, nowMs: 10_000, ...options });
-
-/** The bytes of a version's files by name. */
-function filesOf(dataDir: string, id: string): Map<string, string> {
-  const names = readdirSync(versionPath(dataDir, id), { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
-  return new Map(names.map(({ parentPath, name }) => [name, readFileSync(join(parentPath, name)).toString('latin1')]));
-}
 
 async function expectRestored(store: ObjectStore, from: { dataDir: string; manifest: Manifest }): Promise<void> {
   const dataDir = join(makeRoot(), 'restored');
