@@ -4,11 +4,12 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { createReadStream, existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { createReadStream, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { fileURLToPath } from 'node:url';
-import { beforeAll, expect, onTestFinished, test, vi } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
 import { readCurrent, versionPath } from '../../shared/data-set.ts';
 import { type Finished, runPavostore, startPavostore } from '../deploy/data-folder.ts';
 import { account, accountEnv, bucket, makeRoot, startS3 } from '../object-store/places.ts';
@@ -23,9 +24,12 @@ const env = { ...accountEnv, HOME: '/nowhere' };
 /** A version of `bytesWanted` bytes in slices of one to two parts. */
 let data: { dataDir: string; id: string; size: number; slices: number };
 
+const root = mkdtempSync(join(tmpdir(), 'pavostore-backup-'));
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
 beforeAll(async () => {
   const slices = 2 ** Math.ceil(Math.log2(bytesWanted / (2 * part)));
-  const dataDir = join(makeRoot('all'), 'data');
+  const dataDir = join(root, 'data');
   const generate = startPavostoreFor([
     'generate',
     '--entries',
@@ -180,9 +184,9 @@ test('an object that somebody changed or swapped in the store is never published
 });
 
 /** The store as a process; killed when the test is over. */
-async function startStore(root: string, port = 0): Promise<{ child: ChildProcess; endpoint: string }> {
+async function startStore(storeRoot: string, port = 0): Promise<{ child: ChildProcess; endpoint: string }> {
   const script = fileURLToPath(new URL('../object-store/s3-server-process.ts', import.meta.url));
-  const child = spawn(process.execPath, [script, root, bucket, String(port)], {
+  const child = spawn(process.execPath, [script, storeRoot, bucket, String(port)], {
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
@@ -192,25 +196,25 @@ async function startStore(root: string, port = 0): Promise<{ child: ChildProcess
 }
 
 test('a store that goes away in the middle is a clear error without loss, one that comes back soon is none', async () => {
-  const root = makeRoot();
-  const { child, endpoint } = await startStore(root);
+  const storeRoot = makeRoot();
+  const { child, endpoint } = await startStore(storeRoot);
   const port = Number(new URL(endpoint).port);
   // Slow enough that it is never done before the store is gone.
   const args = backupArgs(endpoint, '--rate', String(Math.round(data.size / 2)));
   const first = startPavostore(args, env);
-  await vi.waitFor(() => expect(sizeOf(root)).toBeGreaterThan(0.2 * data.size), waiting);
+  await vi.waitFor(() => expect(sizeOf(storeRoot)).toBeGreaterThan(0.2 * data.size), waiting);
   child.kill('SIGKILL');
   const failed = await first.finished;
   expectDiscreet(failed);
   expect(failed).toMatchObject({ exitCode: 1, stdout: '', stderr: expect.stringMatching(/tried 6 times\) \[store_unreachable\]\n$/) });
 
-  const again = await startStore(root, port);
+  const again = await startStore(storeRoot, port);
   const second = startPavostore(args, env);
-  const before = sizeOf(root);
-  await vi.waitFor(() => expect(sizeOf(root)).toBeGreaterThan(before + 0.1 * data.size), waiting);
+  const before = sizeOf(storeRoot);
+  await vi.waitFor(() => expect(sizeOf(storeRoot)).toBeGreaterThan(before + 0.1 * data.size), waiting);
   again.child.kill('SIGKILL');
   await once(again.child, 'close');
-  await startStore(root, port);
+  await startStore(storeRoot, port);
   const done = await second.finished;
   expectDiscreet(done);
   expect(done).toMatchObject({ exitCode: 0 });
