@@ -60,6 +60,22 @@ export const limits = {
   /** How long a publisher waits for another one: publishing takes moments, unless it must verify a version that is there already. */
   publishLockWaitMs: 120_000,
   publishLockRetryMs: 50,
+  /** After so long a publisher says that it waits. */
+  publishLockTellMs: 1_000,
+  /** The share of the published version's entries that a new one may have less: an export that broke off half way is refused. */
+  maxShrinkDefault: 0.5,
+  /** A version replaced less than so long ago is not pruned: somebody may still load it, or want it back. */
+  pruneAgeMs: 3_600_000,
+  /** Versions that `prune` leaves unless told otherwise: the published one, the one before, and one more. */
+  pruneKeepDefault: 3,
+  pruneKeepMax: 10_000,
+  /** How often `publish` asks the routers what they serve. */
+  servedPollMs: 200,
+  /** How long `publish` waits for that unless told otherwise: loading 100 M entries takes a minute, and shards take their turns. */
+  servedWaitDefaultMs: 600_000,
+  servedWaitMaxMs: 24 * 3_600_000,
+  /** Records of each kind that `diff` shows: they are held in memory, keys and the beginnings of values. */
+  diffSamplesMax: 10_000,
 
   // HTTP, for clients.
   headerSizeMax: 64 * KiB,
@@ -78,6 +94,12 @@ export const limits = {
   drainMs: 5_000,
   /** How often it looks for connections that have become idle. */
   drainIntervalMs: 50,
+  /** How long a router that was told to stop may serve on, not ready: what sends clients to it has noticed long before. */
+  routerDrainMaxMs: 600_000,
+  /** How long it then keeps idle connections: a client that asks at least so often reads in an answer that its connection ends, and is never cut off. */
+  goodbyeMs: 1_000,
+  /** Processes behind one port: more than the cores of any machine serve nobody. */
+  routerWorkersMax: 256,
   /** How long a server keeps an idle connection: must outlast every client of ours (`clientKeepAliveMs`). */
   serverKeepAliveMs: 72_000,
   /** A connection is kept so much longer than its client is told, as Node does it: the client should be the one who closes. */
@@ -117,6 +139,8 @@ export const limits = {
   /** A socket of a batch without a byte for this long is destroyed. */
   socketSilentMs: 5_000,
   connectTimeoutMs: 1_000,
+  /** The head of a shard's reply takes 200 bytes; what is longer is none. */
+  replyHeadSizeMax: 8 * KiB,
   /** A request of a client is answered in this time, or with a 504. */
   deadlineDefaultMs: 1_000,
   deadlineMaxMs: 60_000,
@@ -136,6 +160,35 @@ export const limits = {
   preloadShare: 0.85,
   /** Left free when a shard decides by itself how much memory to take. */
   memoryReserve: 128 * MiB,
+
+  // Places: folders and object stores.
+  /** A file above this goes to an object store in parts of this size, each held in memory while it is sent: 10,000 parts are S3's limit, 5 MiB its least. */
+  storePartSize: 16 * MiB,
+  /** What is handed to a socket, or read from a folder, at a time: the grain of throttling and of progress. */
+  storePieceSize: 256 * KiB,
+  /** Requests with bytes at a time: enough to fill most links, and 64 MiB of parts in memory. */
+  storeParallelDefault: 4,
+  storeParallelMax: 64,
+  /** Objects that are looked for at a time: nothing but round trips. */
+  storeLooksParallel: 16,
+  /** Tries of one request before a store counts as unreachable: with the delays between them some 10 s. */
+  storeTriesMax: 6,
+  storeRetryDelayMs: 300,
+  storeRetryDelayMaxMs: 5_000,
+  storeConnectTimeoutMs: 5_000,
+  /** A socket to a store without a byte for this long is given up. */
+  storeSilentMs: 30_000,
+  /** Idle sockets to a store close before its own keep-alive ends, which is 5 s for many. */
+  storeKeepAliveMs: 4_000,
+  /** One page of a listing, 1,000 objects, is about 400 KiB. */
+  storeAnswerSizeMax: 4 * MiB,
+  storePrefixSizeMax: 512,
+  /** Times that a file is sent to a store before what arrives damaged is an error. */
+  storeSendsMax: 3,
+  /** Files in a folder that were to become objects, and that nobody has written to for this long. */
+  storeLeftoverMs: 600_000,
+  /** The least rate that can be asked for, in bytes a second: at less, a socket would be silent for too long. */
+  storeRateMin: 64 * KiB,
 
   // Members.
   pollIntervalMs: 1_000,
@@ -160,7 +213,10 @@ export const limits = {
   currentWatchIntervalMs: 1_000,
 
   replicasMax: 16,
-  /** Shards of a local cluster: more processes than this on one machine serve nobody. */
+  /** Copies of each slice in a local cluster of at least so many shards; with two shards each would hold everything. */
+  replicasDefault: 2,
+  membersForReplicas: 3,
+  /** Shards of a local cluster, and its routers: more processes than this on one machine serve nobody. */
   localShardsMax: 64,
 
   // Tools.
@@ -291,9 +347,12 @@ assert(
   limits.drainMs > limits.deadlineDefaultMs && limits.drainMs < limits.stopGraceMs,
   'a server answers what it has taken before it is killed',
 );
+assert(limits.goodbyeMs < limits.drainMs, 'an idle connection does not hold up the end');
 assert(limits.ejectSilenceMs > limits.hedgeDelayUnknownMs && limits.memberGoneMs > limits.ejectSilenceMs, 'late, then ejected, then gone');
 assert(limits.versionLeaseMs > 4 * limits.memberSilentMs, 'a router that shards can hear keeps its leases');
 assert(limits.versionBehindMaxMs > limits.versionFlipMs + limits.versionLeaseMs, 'every router had the time to switch');
 assert(limits.memberSilentMs > limits.memberGoneMs, 'what a router sees by its own requests comes before what its polls tell');
 assert(limits.probeDelayMaxMs * (1 + limits.probeJitter) <= limits.deadlineMaxMs, 'a probe fits the timing wheel');
 assert(limits.bulkBatchesInFlightMax < limits.batchesInFlightMax, 'a batch under way is left for single GETs');
+assert(limits.storePartSize >= 5 * MiB && limits.sliceSizeMax / limits.storePartSize <= 10_000, 'the largest slice fits the parts of S3');
+assert(limits.storePieceSize / limits.storeRateMin < limits.storeSilentMs / 2_000, 'a throttled socket is not a silent one');

@@ -15,41 +15,47 @@ import { fileSystemNow, Heartbeat, isStale } from './heartbeat.ts';
 
 /** Owns the lock file from `openPublishLock` to `close`. */
 export class PublishLock {
+  /** Random; nobody else's. */
+  readonly token: string;
   readonly #path: string;
-  readonly #token: string;
   readonly #heartbeat: Heartbeat;
 
   constructor(path: string, token: string) {
     this.#path = path;
-    this.#token = token;
+    this.token = token;
     this.#heartbeat = new Heartbeat(path, token);
   }
 
   /** Throws `publish_locked` when somebody took the lock over. */
   async assertHeld(): Promise<void> {
-    if ((await readToken(this.#path)) === this.#token) return;
+    if ((await readToken(this.#path)) === this.token) return;
     throw new PavostoreError('publish_locked', `${this.#path}: another process took it over; nothing was published`);
   }
 
   async close(): Promise<void> {
     this.#heartbeat.stop();
-    if ((await readToken(this.#path)) === this.#token) await rm(this.#path, { force: true });
+    if ((await readToken(this.#path)) === this.token) await rm(this.#path, { force: true });
   }
 }
 
-/** Waits up to `waitMs` for the lock of `dataDir`. Throws `publish_locked`. */
+/** Waits up to `waitMs` for the lock of `dataDir`; says so once when that takes longer than a moment. Throws `publish_locked`. */
 export async function openPublishLock(
   dataDir: string,
-  options: { waitMs?: number; signal?: AbortSignal | undefined } = {},
+  options: { waitMs?: number; signal?: AbortSignal | undefined; onWait?: ((message: string) => void) | undefined } = {},
 ): Promise<PublishLock> {
-  const { waitMs = limits.publishLockWaitMs, signal } = options;
+  const { waitMs = limits.publishLockWaitMs, signal, onWait = () => {} } = options;
   const path = join(dataDir, 'publish.lock');
   const token = randomBytes(16).toString('hex');
   const startedMs = performance.now();
+  let isTold = false;
   while (!(await createLock(path, token))) {
     if (await takeAwayStale(dataDir, path)) continue;
     const waitedMs = performance.now() - startedMs;
     if (waitedMs >= waitMs) throw new PavostoreError('publish_locked', `${path}: held by another process for ${formatDuration(waitedMs)}`);
+    if (!isTold && waitedMs >= limits.publishLockTellMs) {
+      isTold = true;
+      onWait(`${path}: another process is publishing; waiting for it`);
+    }
     await delay(limits.publishLockRetryMs, undefined, { signal });
   }
   return new PublishLock(path, token);
