@@ -61,7 +61,8 @@ export class Shard {
     this.name = options.name;
     this.#server = buildShardServer(this, { logLevel: options.logLevel });
     const { dataDir, memory, stateDir } = options;
-    this.#holdings = new Holdings({ dataDir, memory, stateDir, log: this.#server.log, onChange: () => this.#follow() });
+    const { log } = this.#server;
+    this.#holdings = new Holdings({ dataDir, memory, stateDir, incarnation: this.#incarnation, log, onChange: () => this.#follow() });
     if (options.members) {
       this.#poller = new MemberPoller({
         source: options.members,
@@ -159,7 +160,8 @@ export class Shard {
     if (!this.#owners.inForce) return;
     const { replicas } = this.#options;
     const haveMembersSpoken = this.#poller?.firstRoundDone ?? true;
-    const names = this.#holdings.follow({ self, replicas, members, owners: this.#owners, isFrozen, haveMembersSpoken, nowMs });
+    const situation = { self, replicas, members, owners: this.#owners, isFrozen, haveMembersSpoken, reportNext: this.#counter + 1, nowMs };
+    const names = this.#holdings.follow(situation);
     void this.#pollAfresh(names, nowMs);
   }
 
@@ -213,7 +215,7 @@ export class Shard {
     for (let wasTold = false; ; await pause(limits.leaveCheckIntervalMs)) {
       const nowMs = performance.now();
       const members = this.#memberViews(nowMs);
-      const versions = this.#holdings.versions.filter(({ endingSinceMs }) => endingSinceMs === undefined);
+      const versions = this.#holdings.versions.filter(({ endsFromReport }) => endsFromReport === undefined);
       const leaving = followLeaving({ self: this.name, members, versions, leavingSinceMs, graceMs, coveredSinceMs, nowMs });
       if (leaving.mayLeave) return;
       coveredSinceMs = leaving.coveredSinceMs;
