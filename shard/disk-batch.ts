@@ -56,8 +56,7 @@ export class DiskBatch {
         const outcome = findRecord(slice, hash, bytes, keyStart, keyEnd, match);
         if (outcome === lookup.corrupt) version.suspects.add(sliceIndex);
         this.#settle(i, outcome, slice.bytes, match.valueStart, match.valueEnd);
-      }
-      else if (!diskSlice) this.#settleStatus(i, statusOfAbsent(version.stateOf(sliceIndex)));
+      } else if (!diskSlice) this.#settleStatus(i, statusOfAbsent(version.stateOf(sliceIndex)));
       else if (this.#store.cache.find(hash, bytes, keyStart, keyEnd, cacheMatch)) {
         this.#settle(i, lookup.found, cacheMatch.bytes, cacheMatch.valueStart, cacheMatch.valueEnd);
       } else this.#readBucket(i, diskSlice, hash, keyStart, keyEnd);

@@ -53,6 +53,12 @@ export const errorTable = {
   part_malformed: { status: 500, title: 'A part of the split is damaged, or of another split' },
   spill_malformed: { status: 500, title: 'A temporary file of the split failed its check' },
 
+  // Places: folders and object stores.
+  store_unreachable: { status: 500, title: 'The object store does not answer' },
+  store_refused: { status: 500, title: 'The object store refuses the request' },
+  object_missing: { status: 500, title: 'An object of a backup is missing' },
+  object_corrupt: { status: 500, title: 'An object of a backup failed its check' },
+
   // Cluster and command line.
   members_malformed: { status: 500, title: 'The list of members is malformed' },
   reply_malformed: { status: 500, title: 'An answer of another process is malformed' },

@@ -1,9 +1,10 @@
-// The door of undici: how our processes ask each other. Two ways: `fetchText` for polls and tools, each over a connection
-// apart from the data's; and `BatchPool`, the few keep-alive sockets to one shard over which batches go.
+// The door of undici: how our processes ask each other, and an object store. Three ways: `HttpClient` for polls and tools, each over a connection
+// apart from the data's; `BatchPool`, the few keep-alive sockets to one shard over which batches go; `TransferClient` for large bodies.
 //
 // undici's own timeouts cannot go below about a second: callers have deadlines of their own and let a late reply finish, since
 // aborting a running request would cost its socket. A socket that stays silent for `socketSilentMs` is destroyed here.
 
+import { Readable } from 'node:stream';
 import { Agent, buildConnector, type Dispatcher, errors, Pool } from 'undici';
 import { batchContentType } from './batch-wire.ts';
 import { PavostoreError } from './errors.ts';
@@ -51,6 +52,60 @@ export class HttpClient {
       chunks.push(chunk);
     }
     return { status: statusCode, headers, body: Buffer.concat(chunks, size) };
+  }
+
+  async close(): Promise<void> {
+    await this.#agent.destroy();
+  }
+}
+
+export type TransferRequest = {
+  readonly origin: string;
+  readonly path: string;
+  readonly method: 'GET' | 'HEAD' | 'PUT' | 'POST' | 'DELETE';
+  readonly headers: Readonly<Record<string, string>>;
+  /** In pieces, of `content-length` bytes in all. */
+  readonly body?: AsyncIterable<Uint8Array> | undefined;
+  readonly signal?: AbortSignal | undefined;
+};
+
+export type TransferReply = {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+  /** Must be read to the end, or left by a `break`. */
+  readonly body: AsyncIterable<Buffer>;
+};
+
+/** A client for large bodies, over http or https: a request may take hours, but its socket is never silent for `limits.storeSilentMs`. */
+export class TransferClient {
+  readonly #agent: Agent;
+
+  constructor(connections: number) {
+    this.#agent = new Agent({
+      connections,
+      pipelining: 1,
+      // One stream a socket: what one of them loses, the others keep.
+      allowH2: false,
+      connect: { timeout: limits.storeConnectTimeoutMs },
+      // Bodies go in pieces: with these undici counts the silence, not the time that all of it takes.
+      headersTimeout: limits.storeSilentMs,
+      bodyTimeout: limits.storeSilentMs,
+      keepAliveTimeout: limits.storeKeepAliveMs,
+      keepAliveMaxTimeout: limits.storeKeepAliveMs,
+    });
+  }
+
+  /** Rejects with the system's error, or undici's. Redirects are answers like others. */
+  async send({ origin, path, method, headers, body, signal }: TransferRequest): Promise<TransferReply> {
+    const reply = await this.#agent.request({
+      origin,
+      path,
+      method,
+      headers,
+      ...(body ? { body: Readable.from(body, { objectMode: false }) } : {}),
+      ...(signal ? { signal } : {}),
+    });
+    return { status: reply.statusCode, headers: reply.headers, body: reply.body as AsyncIterable<Buffer> };
   }
 
   async close(): Promise<void> {

@@ -129,6 +129,33 @@ export const limits = {
   /** Left free when a shard decides by itself how much memory to take. */
   memoryReserve: 128 * MiB,
 
+  // Places: folders and object stores.
+  /** A file above this goes to an object store in parts of this size, each held in memory while it is sent: 10,000 parts are S3's limit, 5 MiB its least. */
+  storePartSize: 16 * MiB,
+  /** What is handed to a socket, or read from a folder, at a time: the grain of throttling and of progress. */
+  storePieceSize: 256 * KiB,
+  /** Requests with bytes at a time: enough to fill most links, and 64 MiB of parts in memory. */
+  storeParallelDefault: 4,
+  storeParallelMax: 64,
+  /** Tries of one request before a store counts as unreachable: with the delays between them some 10 s. */
+  storeTriesMax: 6,
+  storeRetryDelayMs: 300,
+  storeRetryDelayMaxMs: 5_000,
+  storeConnectTimeoutMs: 5_000,
+  /** A socket to a store without a byte for this long is given up. */
+  storeSilentMs: 30_000,
+  /** Idle sockets to a store close before its own keep-alive ends, which is 5 s for many. */
+  storeKeepAliveMs: 4_000,
+  /** One page of a listing, 1,000 objects, is about 400 KiB. */
+  storeAnswerSizeMax: 4 * MiB,
+  storePrefixSizeMax: 512,
+  /** Times that a file is sent to a store before what arrives damaged is an error. */
+  storeSendsMax: 3,
+  /** Files in a folder that were to become objects, and that nobody has written to for this long. */
+  storeLeftoverMs: 600_000,
+  /** The least rate that can be asked for, in bytes a second: at less, a socket would be silent for too long. */
+  storeRateMin: 64 * KiB,
+
   // Members.
   pollIntervalMs: 1_000,
   /** While a member has not answered yet, or still loads: a starting cluster is seen whole at once. */
@@ -309,5 +336,10 @@ assert(limits.ejectSilenceMs > limits.hedgeDelayUnknownMs && limits.memberGoneMs
 assert(limits.memberSilentMs > limits.memberGoneMs, 'what a router sees by its own requests comes before what its polls tell');
 assert(limits.probeDelayMaxMs * (1 + limits.probeJitter) <= limits.deadlineMaxMs, 'a probe fits the timing wheel');
 assert(limits.bulkBatchesInFlightMax < limits.batchesInFlightMax, 'a batch under way is left for single GETs');
-assert(limits.transferPieceSize / limits.fetchRateMin < limits.transferSilentMs / 1_000 / limits.busySlowdown, 'a throttled sender is not a silent one');
+assert(
+  limits.transferPieceSize / limits.fetchRateMin < limits.transferSilentMs / 1_000 / limits.busySlowdown,
+  'a throttled sender is not a silent one',
+);
 assert(limits.missingFileMs >= 2 * limits.glanceIntervalMs, 'what is gone is looked for twice before it is written again');
+assert(limits.storePartSize >= 5 * MiB && limits.sliceSizeMax / limits.storePartSize <= 10_000, 'the largest slice fits the parts of S3');
+assert(limits.storePieceSize / limits.storeRateMin < limits.storeSilentMs / 2_000, 'a throttled socket is not a silent one');
