@@ -2,9 +2,13 @@
 // file was verified before; each bucket is verified again whenever it is read, since a disk can change its mind.
 
 import assert from 'node:assert/strict';
-import { closeSync, constants, openSync } from 'node:fs';
+import { closeSync, constants, openSync, read } from 'node:fs';
+import { promisify } from 'node:util';
+import { PavostoreError } from '../shared/errors.ts';
 import { bitsOf } from '../shared/key-hash.ts';
 import type { Slice, SliceHeader } from '../shared/slice-layout.ts';
+
+const readAt = promisify(read);
 
 export type DiskSlice = {
   readonly header: SliceHeader;
@@ -63,4 +67,14 @@ export function beginReading(slice: DiskSlice): void {
 export function endReading(slice: DiskSlice): void {
   slice.readers--;
   if (slice.readers === 0 && slice.isClosed) closeSync(slice.fd);
+}
+
+/** The first `size` bytes of a file that is open, in pieces; throws `slice_malformed` when it ends before. */
+export async function* piecesOfOpenFile(fd: number, size: number, pieceSize: number): AsyncGenerator<Buffer> {
+  for (let at = 0; at < size; ) {
+    const { bytesRead, buffer } = await readAt(fd, { buffer: Buffer.allocUnsafe(Math.min(pieceSize, size - at)), position: at });
+    if (bytesRead === 0) throw new PavostoreError('slice_malformed', `the open file ends at ${at} of ${size} bytes`);
+    yield buffer.subarray(0, bytesRead);
+    at += bytesRead;
+  }
 }

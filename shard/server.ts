@@ -20,6 +20,7 @@ import type { StatusReport } from '../shared/status-report.ts';
 import { type AnswerCounts, answerBatch } from './batch-answer.ts';
 import { DiskBatch } from './disk-batch.ts';
 import type { HeldVersion } from './held-version.ts';
+import type { SliceServer } from './slice-server.ts';
 
 /** What the server reads of its shard. */
 export type ShardView = {
@@ -28,6 +29,8 @@ export type ShardView = {
   readonly versions: readonly HeldVersion[];
   readonly isReady: boolean;
   readonly counts: AnswerCounts;
+  /** Gives manifests and slices to other shards. */
+  readonly slices: Pick<SliceServer, 'answer'>;
   readonly status: () => StatusReport & Readonly<Record<string, unknown>>;
 };
 
@@ -47,7 +50,7 @@ export function buildShardServer(shard: ShardView, options: { logLevel: string }
     methodsOf,
     answerGet: (target, exchange) => answerGet(shard, target, exchange),
     fastPath: (request, response, target) => {
-      if (request.method !== 'POST' || target !== '/batch') return false;
+      if (request.method !== 'POST' || target !== '/batch') return shard.slices.answer(request, response, target);
       receiveBatch(shard, request, response);
       return true;
     },

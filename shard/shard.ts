@@ -6,13 +6,14 @@
 
 import { randomBytes } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
-import { type Current, readCurrent, readManifest } from '../shared/data-set.ts';
+import type { Current } from '../shared/data-set.ts';
 import { PavostoreError } from '../shared/errors.ts';
 import { type HttpServer, listen } from '../shared/http-server.ts';
 import type { SliceIndex } from '../shared/key-hash.ts';
 import { limits } from '../shared/limits.ts';
 import { MemberPoller } from '../shared/member-poller.ts';
 import { joinAddress, type MemberSource } from '../shared/member-source.ts';
+import type { KnownMember } from '../shared/member-table.ts';
 import { formatDuration, formatSize } from '../shared/quantities.ts';
 import type { ShardState, StatusReport } from '../shared/status-report.ts';
 import { type AnswerCounts, noAnswers } from './batch-answer.ts';
@@ -22,7 +23,9 @@ import { followLeaving } from './leave.ts';
 import { availableMemory } from './memory-plan.ts';
 import { followOwners, type MemberView, noOwners, type Owners, viewOf } from './owners.ts';
 import { buildShardServer } from './server.ts';
+import { type CareSettings, SliceCare, usualCare } from './slice-care.ts';
 import { SliceKeeper } from './slice-keeper.ts';
+import type { SliceServer } from './slice-server.ts';
 
 export type ShardOptions = {
   readonly dataDir: string;
@@ -39,6 +42,8 @@ export type ShardOptions = {
   readonly stateDir: string | undefined;
   /** How long a shard that closes waits, at the most, for others to hold what only it holds. */
   readonly leaveGraceMs: number;
+  /** How slices are checked, healed, fetched and given to others; undefined: as usual. */
+  readonly care?: CareSettings | undefined;
   readonly logLevel: string;
 };
 
@@ -49,6 +54,7 @@ export class Shard {
   readonly #server: HttpServer;
   readonly #poller: MemberPoller | undefined;
   readonly #keeper: SliceKeeper;
+  readonly #care: SliceCare;
   readonly #incarnation = randomBytes(8).toString('hex');
   readonly #startedMs = Date.now();
   #counter = 0;
@@ -70,7 +76,24 @@ export class Shard {
     this.name = options.name;
     this.#server = buildShardServer(this, { logLevel: options.logLevel });
     const { dataDir, memory, stateDir } = options;
-    this.#keeper = new SliceKeeper({ dataDir, memory, stateDir, log: this.#server.log });
+    const { log } = this.#server;
+    this.#care = new SliceCare({
+      ...(options.care ?? usualCare),
+      dataDir,
+      log,
+      versions: () => this.#versions,
+      members: () => this.#others(),
+      areMembersKnown: () => !this.#poller || this.#poller.firstRoundDone,
+      onChange: () => this.#careHasChanged(),
+    });
+    this.#keeper = new SliceKeeper({
+      dataDir,
+      memory,
+      stateDir,
+      log,
+      onLoadFailed: (version, sliceIndex, reason) => this.#care.loadFailed(version, sliceIndex, reason),
+      onReadFailed: (version, slice, reason) => this.#care.readFailed(version, slice, reason),
+    });
     if (options.members) {
       this.#poller = new MemberPoller({
         source: options.members,
@@ -84,12 +107,17 @@ export class Shard {
   async start(): Promise<number> {
     const port = await listen(this.#server, this.#options.host, this.#options.port);
     this.#poller?.start();
+    this.#care.start();
     void this.#watch();
     return port;
   }
 
   get log(): HttpServer['log'] {
     return this.#server.log;
+  }
+
+  get slices(): SliceServer {
+    return this.#care.server;
   }
 
   get versions(): readonly HeldVersion[] {
@@ -127,6 +155,7 @@ export class Shard {
       },
       cache: version?.disk?.status() ?? null,
       keys: { ...this.counts },
+      ...this.#care.status(),
     };
   }
 
@@ -140,6 +169,7 @@ export class Shard {
     clearTimeout(this.#watchTimer);
     await this.#poller?.close();
     await this.#keeper.close();
+    await this.#care.close();
     await this.#server.close();
     for (const version of this.#versions) version.close();
   }
@@ -161,12 +191,13 @@ export class Shard {
     }
     if (this.#closing) return;
     this.#follow();
+    const [version] = this.#versions;
+    if (version && version.id === this.#current?.id) void this.#care.glance(version.manifest, this.#current);
     this.#watchTimer = setTimeout(() => void this.#watch(), limits.currentWatchIntervalMs);
   }
 
   async #followCurrent(): Promise<void> {
-    const { dataDir } = this.#options;
-    const current = await readCurrent(dataDir);
+    const current = await this.#care.findCurrent();
     if (!current || current.sequence === this.#current?.sequence) return;
     if (this.#versions.length > 0) {
       this.#current = current;
@@ -174,7 +205,7 @@ export class Shard {
         this.log.warn(`version ${current.id} is published; this shard serves ${this.#versions[0]!.id} until it is restarted`);
       return;
     }
-    const manifest = await readManifest(dataDir, current.id);
+    const manifest = await this.#care.readManifest(current.id);
     this.#current = current;
     this.#versions = [new HeldVersion(manifest, current.sequence)];
     this.log.info(`version ${manifest.id}: ${manifest.totals.entries} entries in ${manifest.identity.sliceCount} slices`);
@@ -209,9 +240,10 @@ export class Shard {
     version.queue(load);
     if (this.#loading) return;
     this.#loading = true;
-    for (let next = load[0]; next !== undefined && !this.#closing; next = this.#decision!.load[0]) {
+    for (let next = this.#care.nextOf(version, load); next !== undefined && !this.#closing; ) {
       await this.#keeper.load(version, next);
       this.#follow();
+      next = this.#care.nextOf(version, this.#decision!.load);
     }
     this.#loading = false;
     this.#keeper.allLoaded();
@@ -264,8 +296,18 @@ export class Shard {
       askedMs: nowMs,
       versions: this.#versions.map((held) => held.report()),
     };
-    const others = (this.#poller?.table.members ?? []).filter(({ name }) => name !== this.name);
-    return [own, ...others.map((member) => viewOf(member, nowMs))];
+    return [own, ...this.#others().map((member) => viewOf(member, nowMs))];
+  }
+
+  #others(): readonly KnownMember[] {
+    return (this.#poller?.table.members ?? []).filter(({ name }) => name !== this.name);
+  }
+
+  /** A slice is corrupt, or can be loaded again: its memory goes, and what is to be loaded is decided afresh. */
+  #careHasChanged(): void {
+    if (this.#closing) return;
+    this.#keeper.collect();
+    this.#follow();
   }
 
   /** Resolves when it may leave. */

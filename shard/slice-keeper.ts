@@ -5,6 +5,7 @@ import { slicePath, versionPath } from '../shared/data-set.ts';
 import type { HttpServer } from '../shared/http-server.ts';
 import type { SliceIndex } from '../shared/key-hash.ts';
 import { limits } from '../shared/limits.ts';
+import type { DiskSlice } from './disk-slice.ts';
 import { DiskStore } from './disk-store.ts';
 import type { HeldVersion } from './held-version.ts';
 import { type HotKeys, hotKeysOfSlice, readHotKeys, saveHotKeys } from './hot-keys.ts';
@@ -20,6 +21,10 @@ export type SliceKeeperOptions = {
   /** Where hot keys are kept from one run to the next; undefined: nowhere. */
   readonly stateDir: string | undefined;
   readonly log: HttpServer['log'];
+  /** A slice could not be loaded: has it brought, or marked as corrupt. Never rejects. */
+  readonly onLoadFailed: (version: HeldVersion, sliceIndex: SliceIndex, reason: string) => Promise<void>;
+  /** A bucket of a slice on disk failed its check. */
+  readonly onReadFailed: (version: HeldVersion, slice: DiskSlice, reason: string) => void;
 };
 
 export class SliceKeeper {
@@ -66,7 +71,7 @@ export class SliceKeeper {
     return true;
   }
 
-  /** Has the slice kept, or marked as corrupt; never rejects. Only after `planMemory`, and one at a time. */
+  /** Has the slice kept, marked as corrupt, or to be decided upon again; never rejects. Only after `planMemory`, and one at a time. */
   async load(version: HeldVersion, sliceIndex: SliceIndex): Promise<void> {
     version.markLoading(sliceIndex);
     const path = slicePath(versionPath(this.#options.dataDir, version.id), sliceIndex);
@@ -89,8 +94,7 @@ export class SliceKeeper {
       await preloadRecords(cache, records, hotKeys);
     } catch (error) {
       if (this.#closing) return;
-      version.markCorrupt(sliceIndex);
-      this.#options.log.error(`slice ${sliceIndex} is not served: ${(error as Error).message}`);
+      await this.#options.onLoadFailed(version, sliceIndex, (error as Error).message);
     }
   }
 
@@ -124,14 +128,10 @@ export class SliceKeeper {
 
   #openDiskStore(version: HeldVersion, cacheSize: number): DiskStore {
     const { entries, keyBytes, valueBytes } = version.manifest.totals;
-    let troubleTold = '';
     return new DiskStore({
       cacheSize,
       recordSize: Math.max(1, Math.round((keyBytes + valueBytes) / Math.max(1, entries))),
-      onFailure: (slice, reason) => {
-        if (slice.path !== troubleTold) this.#options.log.error(`${reason}; its keys are not answered`);
-        troubleTold = slice.path;
-      },
+      onFailure: (slice, reason) => this.#options.onReadFailed(version, slice, reason),
     });
   }
 

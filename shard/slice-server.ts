@@ -4,9 +4,7 @@
 // All transfers together keep to one rate, and to a part of it while the shard is busy; a receiver that is slow holds up only its own.
 
 import { once } from 'node:events';
-import { read } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { promisify } from 'node:util';
 import type { SliceIndex } from '../shared/key-hash.ts';
 import { pathOf } from '../shared/key-query.ts';
 import { limits } from '../shared/limits.ts';
@@ -14,10 +12,8 @@ import { formatManifest } from '../shared/manifest.ts';
 import { sendProblem } from '../shared/problem-response.ts';
 import { manifestContentType, parseTransferPath, sliceContentType } from '../shared/slice-transfer.ts';
 import { Throttle } from '../shared/throttle.ts';
-import { beginReading, type DiskSlice, endReading } from './disk-slice.ts';
+import { beginReading, type DiskSlice, endReading, piecesOfOpenFile } from './disk-slice.ts';
 import type { HeldVersion } from './held-version.ts';
-
-const readAt = promisify(read);
 
 export type SliceServerOptions = {
   readonly versions: () => readonly HeldVersion[];
@@ -111,15 +107,7 @@ function* piecesOf(bytes: Buffer): Generator<Buffer> {
 async function* piecesOfFile(slice: DiskSlice, size: number): AsyncGenerator<Buffer> {
   beginReading(slice);
   try {
-    for (let at = 0; at < size; ) {
-      const { bytesRead, buffer } = await readAt(slice.fd, {
-        buffer: Buffer.allocUnsafe(Math.min(limits.transferPieceSize, size - at)),
-        position: at,
-      });
-      if (bytesRead === 0) throw new Error(`${slice.path} ends at ${at} of ${size} bytes`);
-      yield buffer.subarray(0, bytesRead);
-      at += bytesRead;
-    }
+    yield* piecesOfOpenFile(slice.fd, size, limits.transferPieceSize);
   } finally {
     endReading(slice);
   }

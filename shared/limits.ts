@@ -227,6 +227,7 @@ export const limits = {
   /** Bytes a second that a shard gives to others, and takes from a place: 64 MiB cost some 5 % of a core, and a usual slice takes a second. */
   fetchRateDefault: 64 * MiB,
   fetchRateMin: 64 * KiB,
+  fetchRateMax: 64 * GiB,
   /** Bytes a second that are checked in the background: well below 1 % of a core; 10 GiB in 45 minutes. */
   scrubRateDefault: 4 * MiB,
   scrubRateMax: 1 * GiB,
@@ -240,7 +241,7 @@ export const limits = {
   busySlowdown: 4,
   /** How often, and of how many files each time, the shard looks whether they are still there as they were. */
   glanceIntervalMs: 1_000,
-  glanceFilesMax: 128,
+  glanceFilesMax: 64,
   /** A file that is gone is missed for so long before it is written again: a version that is just being replaced is not there for a moment. */
   missingFileMs: 2_000,
   /** What could not be healed is tried again after this time, doubled with each failure. */
@@ -250,6 +251,9 @@ export const limits = {
   fetchBusyDelayMs: 300,
   /** How often a shard looks at the source for a newer version. */
   sourcePollIntervalMs: 5_000,
+  /** A version of which members report more than the `current` at hand says is taken up after this long: the folder is behind, not on its way. */
+  membersAheadMs: 10_000,
+  manifestDeadlineMs: 10_000,
 
   // The local cluster.
   restartDelayMinMs: 100,

@@ -1,0 +1,169 @@
+// What a shard does for its slices beside serving them, in one place: gives them to others, brings those that are missing, checks, heals. The parts know
+// nothing of each other; what they need of the shard comes through `CareOptions`.
+
+import type { Current } from '../shared/data-set.ts';
+import type { HttpServer } from '../shared/http-server.ts';
+import type { SliceIndex } from '../shared/key-hash.ts';
+import { limits } from '../shared/limits.ts';
+import type { Manifest } from '../shared/manifest.ts';
+import type { Member } from '../shared/member-table.ts';
+import type { ObjectStore } from '../shared/object-store.ts';
+import { DataCopies } from './data-copies.ts';
+import type { DiskSlice } from './disk-slice.ts';
+import { noHealCounts, SliceHealer } from './heal.ts';
+import type { HeldVersion } from './held-version.ts';
+import { LoadGauge } from './load-gauge.ts';
+import { Scrubber } from './scrub.ts';
+import { SliceFetcher } from './slice-fetcher.ts';
+import { SliceServer } from './slice-server.ts';
+import { type PlaceSpec, type SliceSource, SourceDoor } from './slice-source.ts';
+
+/** What of it the command line says. */
+export type CareSettings = {
+  /** Bytes a second to other shards, and from places. */
+  readonly fetchRate: number;
+  /** Bytes a second that are checked in the background; 0: none. */
+  readonly scrubRate: number;
+  readonly backup: PlaceSpec | undefined;
+  readonly source: PlaceSpec | undefined;
+};
+
+export const usualCare: CareSettings = {
+  fetchRate: limits.fetchRateDefault,
+  scrubRate: limits.scrubRateDefault,
+  backup: undefined,
+  source: undefined,
+};
+
+export type CareOptions = CareSettings & {
+  readonly dataDir: string;
+  readonly log: HttpServer['log'];
+  /** Newest first. */
+  readonly versions: () => readonly HeldVersion[];
+  /** The other shards. */
+  readonly members: () => readonly Member[];
+  readonly areMembersKnown: () => boolean;
+  /** It is to be decided afresh what to load, and memory may be given back. */
+  readonly onChange: () => void;
+};
+
+export class SliceCare {
+  readonly server: SliceServer;
+  readonly #options: CareOptions;
+  readonly #counts = noHealCounts();
+  readonly #gauge = new LoadGauge();
+  readonly #fetcher = new SliceFetcher();
+  readonly #door = new SourceDoor();
+  readonly #healer: SliceHealer;
+  readonly #scrubber: Scrubber;
+  readonly #copies: DataCopies;
+
+  constructor(options: CareOptions) {
+    this.#options = options;
+    const { dataDir, log, versions, fetchRate, scrubRate, backup, source, onChange, members, areMembersKnown } = options;
+    this.server = new SliceServer({ versions, rate: fetchRate, isBusy: () => this.#gauge.isBusy });
+    this.#healer = new SliceHealer({
+      dataDir,
+      fetcher: this.#fetcher,
+      counts: this.#counts,
+      log,
+      sourcesOf: async (version, sliceIndex) => await this.#sourcesOf(version, sliceIndex),
+      isHeld: (version) => versions().includes(version),
+      onChange,
+    });
+    this.#scrubber = new Scrubber({ dataDir, versions, rate: scrubRate, gauge: this.#gauge, healer: this.#healer });
+    const open = (place: PlaceSpec | undefined): ObjectStore | undefined => place && this.#door.openPlace(place);
+    this.#copies = new DataCopies({
+      dataDir,
+      members,
+      areMembersKnown,
+      backup: open(backup),
+      source: open(source),
+      counts: this.#counts,
+      log,
+    });
+  }
+
+  start(): void {
+    this.#scrubber.start();
+  }
+
+  /** See `DataCopies`. */
+  async findCurrent(): Promise<Current | undefined> {
+    return await this.#copies.findCurrent();
+  }
+
+  async readManifest(id: string): Promise<Manifest> {
+    return await this.#copies.readManifest(id);
+  }
+
+  /** `current` and manifest that are in use are looked after. Never rejects. */
+  async glance(manifest: Manifest, current: Current): Promise<void> {
+    await this.#copies.glance(manifest, current).catch((error: Error) => this.#options.log.warn(error.message));
+  }
+
+  /** The next to be loaded: what is here goes before what is to be brought. */
+  nextOf(version: HeldVersion, load: readonly SliceIndex[]): SliceIndex | undefined {
+    return load.find((sliceIndex) => !this.#healer.isMissing(version, sliceIndex)) ?? load[0];
+  }
+
+  /** A slice could not be loaded. When it resolves, it is kept, corrupt, or to be decided upon again. Never rejects. */
+  async loadFailed(version: HeldVersion, sliceIndex: SliceIndex, reason: string): Promise<void> {
+    await this.#healer.loadFailed(version, sliceIndex, reason);
+  }
+
+  /** A bucket of a slice on disk failed its check. */
+  readFailed(version: HeldVersion, slice: DiskSlice, reason: string): void {
+    const { sliceIndex } = slice.header;
+    // One that failed twice at once, or was loaded anew meanwhile, is no news.
+    if (version.diskSliceOf(sliceIndex) === slice) this.#healer.serveNoMore(version, sliceIndex, 'read', reason);
+  }
+
+  /** For `/status`. */
+  status(): Readonly<Record<string, unknown>> {
+    const unmended = this.#options
+      .versions()
+      .map((version) => ({ id: version.id, slices: this.#healer.unmendedOf(version) }))
+      .filter(({ slices }) => slices.length > 0);
+    return {
+      corruptFound: this.#counts.corruptFound,
+      healed: this.#counts.healed,
+      fetched: this.#counts.fetched,
+      unmended,
+      scrubbed: this.#scrubber.counts,
+      sent: this.server.counts,
+    };
+  }
+
+  async close(): Promise<void> {
+    this.#healer.close();
+    this.server.close();
+    await Promise.all([this.#scrubber.close(), this.#fetcher.close(), this.#copies.close()]);
+    await this.#door.close();
+  }
+
+  /** In their order; among the replicas each slice begins with another one, so that they share the work. */
+  async #sourcesOf(version: HeldVersion, sliceIndex: SliceIndex): Promise<readonly SliceSource[]> {
+    await this.#untilMembersKnown();
+    const { members, backup, source } = this.#options;
+    const holders = members().filter(({ alive, report }) => alive && report && keepsSlice(report.versions, version.id, sliceIndex));
+    const first = holders.length > 0 ? sliceIndex % holders.length : 0;
+    const replicas = [...holders.slice(first), ...holders.slice(0, first)];
+    return [
+      ...replicas.map(({ address }): SliceSource => ({ kind: 'replica', address })),
+      ...(backup ? [{ kind: 'backup', ...backup } as const] : []),
+      ...(source ? [{ kind: 'source', ...source } as const] : []),
+    ];
+  }
+
+  /** They are asked within moments; who does not answer by then is not waited for. */
+  async #untilMembersKnown(): Promise<void> {
+    const untilMs = performance.now() + 2 * limits.pollDeadlineMs;
+    while (!this.#options.areMembersKnown() && performance.now() < untilMs) await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+function keepsSlice(versions: NonNullable<Member['report']>['versions'], id: string, sliceIndex: number): boolean {
+  const kept = versions.find((version) => version.id === id)?.slices.kept ?? [];
+  return kept.some(([first, last]) => first <= sliceIndex && sliceIndex <= last);
+}
