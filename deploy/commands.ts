@@ -8,6 +8,11 @@ import { splitMapCommand } from './batch-split/map-command.ts';
 import { splitSealCommand } from './batch-split/seal-command.ts';
 import { generateCommand } from './generate/command.ts';
 import { inspectCommand } from './inspect/command.ts';
+import { pinCommand, unpinCommand } from './publish/pin-command.ts';
+import { pruneCommand } from './publish/prune-command.ts';
+import { publishCommand } from './publish/publish-command.ts';
+import { rollbackCommand } from './publish/rollback-command.ts';
+import { versionsCommand } from './publish/versions-command.ts';
 import { resliceCommand } from './reslice/command.ts';
 import { serveCommand } from './serve/command.ts';
 import { splitCommand } from './split/command.ts';
@@ -23,6 +28,12 @@ export const commands: CommandModule<object, object>[] = [
   splitSealCommand,
   splitFinishCommand,
   resliceCommand,
+  publishCommand,
+  versionsCommand,
+  rollbackCommand,
+  pinCommand,
+  unpinCommand,
+  pruneCommand,
   shardCommand,
   routerCommand,
   verifyCommand,

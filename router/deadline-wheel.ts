@@ -40,6 +40,11 @@ export class DeadlineWheel {
     return this.#count;
   }
 
+  /** The last one that has been emptied: it changes when deadlines pass, not by itself. */
+  get tick(): number {
+    return this.#tick;
+  }
+
   /** `entry.expire()` will be called after `delayMs` (up to `deadlineMaxMs`), at most a tick late while the event loop turns. */
   add(entry: WheelEntry, delayMs: number): void {
     if (this.#count === 0) this.#tick = this.#tickNow();

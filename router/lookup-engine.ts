@@ -6,9 +6,9 @@
 // before, since a kept-alive socket may be closed just when it is used. `deferred` is no failure: the reply was full, and at least one key was
 // answered. What a shard may have seen counts against the `RetryBudget`, unless its connection broke or it said that it has no such slice.
 
+import type { BatchFailure } from '../shared/batch-pool.ts';
 import { type BatchStatus, batchStatus } from '../shared/batch-wire.ts';
 import type { ErrorCode } from '../shared/errors.ts';
-import type { BatchFailure } from '../shared/http-client.ts';
 import { limits } from '../shared/limits.ts';
 import { DeadlineWheel } from './deadline-wheel.ts';
 import { Flights } from './flights.ts';

@@ -8,8 +8,8 @@
 // Each batch stands in the deadline wheel: when it is late by what the member usually takes, when the member is silent, and when it is
 // gone. A lane owns its sockets. It never retries: what failed goes back to the engine.
 
+import { type BatchFailure, BatchPool, type SentBatch } from '../shared/batch-pool.ts';
 import { type BatchStatus, batchStatus, encodeBatchRequest, isBatchReply, readBatchReply } from '../shared/batch-wire.ts';
-import { type BatchFailure, BatchPool, type SentBatch } from '../shared/http-client.ts';
 import { limits } from '../shared/limits.ts';
 import { type DeadlineWheel, WheelEntry } from './deadline-wheel.ts';
 import type { KeyLookup } from './key-lookup.ts';
@@ -128,7 +128,7 @@ export class MemberLane {
   }
 
   isFullFor(lookup: KeyLookup): boolean {
-    return this.#waiting.isFullFor(lookup, now);
+    return this.#waiting.isFullFor(lookup, this.#wheel.tick);
   }
 
   push(lookup: KeyLookup): void {
@@ -171,7 +171,7 @@ export class MemberLane {
     clearTimeout(this.#patienceTimer);
     clearTimeout(this.#probeTimer);
     for (const batch of this.#underWay) this.#wheel.remove(batch);
-    await this.#pool.close();
+    this.#pool.close();
   }
 
   get #usualInFlight(): number {
@@ -212,7 +212,7 @@ export class MemberLane {
     this.#events.onSent(lookups.length, nowMs);
     this.#callAfter(batch, isProbe ? limits.ejectSilenceMs : this.health.hedgeDelayMs, nowMs);
     const { idBytes } = lookups[0]!.version;
-    batch.sent = this.#pool.send(encodeBatchRequest(idBytes, lookups), {
+    batch.sent = this.#pool.send(encodeBatchRequest(idBytes, lookups, this.#pool.headRoom), {
       onReply: (reply) => {
         if (isBatchReply(reply, idBytes, lookups.length)) this.#answered(batch, reply);
         else this.#failed(batch, 'wrong');

@@ -4,6 +4,7 @@
 //     /status of each shard ──> MemberPoller ──> chooseVersion ──> RoutedVersion (slice ─> holders)
 //     client ──> server ──> KeyLookup ──> LookupEngine ──> MemberLane ──POST /batch──> shard
 
+import { setTimeout as pause } from 'node:timers/promises';
 import { type HttpServer, listen } from '../shared/http-server.ts';
 import { limits } from '../shared/limits.ts';
 import { MemberPoller } from '../shared/member-poller.ts';
@@ -14,6 +15,7 @@ import { LookupEngine } from './lookup-engine.ts';
 import { RoutedVersion, reportOf } from './routed-version.ts';
 import { buildRouterServer } from './server.ts';
 import { candidatesOf, chooseVersion, isComplete } from './version-choice.ts';
+import type { WorkerLink, WorkerReport } from './worker-link.ts';
 
 export type RouterOptions = {
   readonly host: string;
@@ -22,6 +24,10 @@ export type RouterOptions = {
   readonly deadlineMs: number;
   /** Of the cache of hot answers, in bytes; 0 turns it off. */
   readonly cacheSize: number;
+  /** How long it serves on when it closes, not ready; by default, and at 0, its connections end at once. */
+  readonly drainMs?: number;
+  /** When it is one of several behind one port. */
+  readonly workerLink?: WorkerLink | undefined;
   readonly logLevel: string;
 };
 
@@ -36,8 +42,11 @@ export class Router {
   readonly #completeSinceMs = new Map<string, number>();
   /** Where the polls have no answer from. */
   readonly #lostAddresses = new Set<string>();
+  /** It says that it is not ready, and serves on for a while. */
+  #leaving = false;
   #tickTimer: NodeJS.Timeout | undefined;
   #degradedTold = '';
+  #stateTold = '';
   #closing = false;
 
   constructor(options: RouterOptions) {
@@ -52,7 +61,8 @@ export class Router {
       cacheSize: options.cacheSize,
       onRefused: (address) => this.#poller.pollNow(address),
     });
-    this.#server = buildRouterServer(this, { logLevel: options.logLevel });
+    const goodbyeMs = options.drainMs ? limits.goodbyeMs : 0;
+    this.#server = buildRouterServer(this, { logLevel: options.logLevel, goodbyeMs });
   }
 
   /** Listens, then learns the members in the background; resolves to the port as soon as it answers. */
@@ -60,6 +70,7 @@ export class Router {
     const port = await listen(this.#server, this.#options.host, this.#options.port);
     this.#poller.start();
     this.#tickTimer = setInterval(() => this.#follow(), limits.pollIntervalMs);
+    this.#options.workerLink?.start(() => this.#workerReport());
     return port;
   }
 
@@ -73,38 +84,72 @@ export class Router {
 
   /** It serves some version, even partly. */
   get isReady(): boolean {
-    return this.#version !== undefined && !this.#closing;
+    return this.#version !== undefined && !this.#leaving;
   }
 
   status(): Readonly<Record<string, unknown>> {
     const version = this.#version;
     const absent = version?.absentSlices() ?? {};
     return {
-      state: this.#closing ? 'leaving' : version ? 'ready' : 'waiting',
-      degraded: Object.keys(absent).length > 0,
+      state: this.#state,
+      ...this.#workers(),
+      degraded: this.#isDegraded,
       version: version ? { id: version.id, sequence: version.sequence, sliceCount: version.sliceCount } : null,
       slicesAbsent: absent,
       members: this.#poller.table.members.map((member) => this.#describe(member)),
-      keys: {
-        pending: this.engine.pending,
-        sentTwice: this.engine.sentTwice,
-        retryAllowance: this.engine.retryAllowance,
-        ...this.engine.counts,
-      },
+      keys: this.#keyCounts(),
       cache: { bytes: this.engine.hotAnswers.size, entries: this.engine.hotAnswers.entryCount, ...this.engine.hotAnswers.counts },
       memory: { rss: process.memoryUsage.rss() },
-      uptimeSeconds: Math.round((performance.now() - this.#startedMs) / 1000),
+      uptimeSeconds: this.#uptimeSeconds(),
     };
   }
 
-  /** Ends what is under way, then closes everything. */
+  /** Says that it is not ready and serves on for `drainMs`; then ends what is under way, and closes everything. */
   async close(): Promise<void> {
-    if (this.#closing) return;
+    if (this.#leaving) return;
+    this.#leaving = true;
+    if (this.#options.drainMs) await pause(this.#options.drainMs);
     this.#closing = true;
     clearInterval(this.#tickTimer);
+    this.#options.workerLink?.close();
     await this.#server.close();
     await this.#poller.close();
     await this.engine.close();
+  }
+
+  get #state(): string {
+    return this.#leaving ? 'leaving' : this.#version ? 'ready' : 'waiting';
+  }
+
+  get #isDegraded(): boolean {
+    return Object.keys(this.#version?.absentSlices() ?? {}).length > 0;
+  }
+
+  #uptimeSeconds(): number {
+    return Math.round((performance.now() - this.#startedMs) / 1000);
+  }
+
+  #keyCounts(): Readonly<Record<string, number>> {
+    const { pending, sentTwice, retryAllowance, counts } = this.engine;
+    return { pending, sentTwice, retryAllowance, ...counts };
+  }
+
+  /** Which of the workers behind this port answers, and what all of them say of themselves. */
+  #workers(): { worker?: number; workers?: readonly WorkerReport[] } {
+    const { workerLink } = this.#options;
+    return workerLink ? { worker: workerLink.worker, workers: workerLink.reports(this.#workerReport()) } : {};
+  }
+
+  #workerReport(): WorkerReport {
+    return {
+      worker: this.#options.workerLink!.worker,
+      pid: process.pid,
+      state: this.#state,
+      degraded: this.#isDegraded,
+      uptimeSeconds: this.#uptimeSeconds(),
+      keys: this.#keyCounts(),
+      memory: { rss: process.memoryUsage.rss() },
+    };
   }
 
   /** Brings version and routes up to what the members report now. */
@@ -131,6 +176,15 @@ export class Router {
     this.engine.keepLanes(addresses);
     this.#noteReturned(members, addresses);
     this.#tellDegraded();
+    this.#tellParent();
+  }
+
+  #tellParent(): void {
+    const { workerLink } = this.#options;
+    const told = `${this.#state} ${this.#isDegraded}`;
+    if (!workerLink || told === this.#stateTold) return;
+    this.#stateTold = told;
+    workerLink.tell();
   }
 
   /** A member that the polls had lost and hear again is worth a try at once. */

@@ -27,10 +27,10 @@ const methodsOf = {
 };
 
 /** A server that does not listen yet. */
-export function buildRouterServer(router: RouterView, options: { logLevel: string }): HttpServer {
+export function buildRouterServer(router: RouterView, options: { logLevel: string; goodbyeMs?: number }): HttpServer {
   const server = createHttpServer({
     name: 'router',
-    logLevel: options.logLevel,
+    ...options,
     methodsOf,
     answerGet: (target, exchange) => answerGet(router.engine, router.version, target, exchange),
   });

@@ -36,11 +36,13 @@ export class WaitingKeys<Key extends WaitingKey> {
     else this.#single.push(key);
   }
 
-  /** True when there is no room for another key of this kind, among keys that still have somebody waiting for them. */
-  isFullFor({ isBulk }: WaitingKey, nowMs: () => number): boolean {
+  /**
+   * True when there is no room for another key of this kind, among keys that still have somebody waiting for them. `tick`: of the deadline
+   * wheel, which stands still while keys are pushed, however long that takes.
+   */
+  isFullFor({ isBulk }: WaitingKey, tick: number): boolean {
     if (this.#hasRoomFor(isBulk)) return false;
-    // Only a deadline settles what waits: to look for each key that is refused would cost more than to answer it.
-    const tick = Math.floor(nowMs() / limits.deadlineTickMs);
+    // Hardly anything but a deadline settles what waits: to look for each key that is refused would cost more than to answer it.
     if (tick === this.#sweptTick) return true;
     this.#sweptTick = tick;
     this.#single = this.#single.filter(isUnsettled);

@@ -110,7 +110,7 @@ export class DiskBatch {
   #writeReply(): Buffer {
     const { count: keyCount, versionId } = this.#request;
     const reply = Buffer.allocUnsafe(this.#replySize);
-    writeBatchHead(reply, versionId, keyCount);
+    writeBatchHead(reply, 0, versionId, keyCount);
     let at = batchHeadSize;
     for (let i = 0; i < keyCount; i++) {
       reply[at++] = this.#statuses[i]!;

@@ -15,6 +15,7 @@ import type { GetExchange } from '../shared/get-response.ts';
 import { createHttpServer, type HttpServer } from '../shared/http-server.ts';
 import { parseGetKey } from '../shared/key-query.ts';
 import { limits } from '../shared/limits.ts';
+import type { PostExchange } from '../shared/plain-connection.ts';
 import { sendProblem } from '../shared/problem-response.ts';
 import type { StatusReport } from '../shared/status-report.ts';
 import { type AnswerCounts, answerBatch } from './batch-answer.ts';
@@ -54,6 +55,16 @@ export function buildShardServer(shard: ShardView, options: { logLevel: string }
       receiveBatch(shard, request, response);
       return true;
     },
+    postRoutes: new Map([
+      [
+        '/batch',
+        {
+          contentType: batchContentType,
+          sizeMax: limits.batchRequestSizeMax,
+          answer: (body, exchange) => answerPlainBatch(shard, body, exchange),
+        },
+      ],
+    ]),
   });
   server.get('/status', (_request, reply) => reply.header('cache-control', 'no-store').send(shard.status()));
   server.get('/health/live', (_request, reply) => reply.send({ status: 'live' }));
@@ -111,12 +122,24 @@ function receiveBatch(shard: ShardView, request: IncomingMessage, response: Serv
 
 function answerBatchRequest(shard: ShardView, response: ServerResponse, body: Buffer): void {
   const request = readBatchRequest(body);
-  if (!request) return sendProblem(response, 'body_malformed', { detail: 'The body is not a batch of wire format 1' });
-  const version = shard.versions.find(({ idBytes }) => idBytes.equals(request.versionId));
-  answerFrom(shard, version, request, (reply) => {
+  if (!request) return sendProblem(response, 'body_malformed', { detail: noBatch });
+  answerFrom(shard, versionOf(shard, request), request, (reply) => {
     response.writeHead(200, ['Content-Type', batchContentType, 'Content-Length', String(reply.length)]);
     response.end(reply);
   });
+}
+
+function answerPlainBatch(shard: ShardView, body: Buffer, exchange: PostExchange): void {
+  const request = readBatchRequest(body);
+  if (!request) return exchange.sendProblem('body_malformed', undefined, noBatch);
+  answerFrom(shard, versionOf(shard, request), request, (reply) => exchange.sendBody(batchReplyFields, reply));
+}
+
+const noBatch = 'The body is not a batch of wire format 1';
+const batchReplyFields = `Content-Type: ${batchContentType}\r\n`;
+
+function versionOf(shard: ShardView, { versionId }: BatchRequest): HeldVersion | undefined {
+  return shard.versions.find(({ idBytes }) => idBytes.equals(versionId));
 }
 
 /** Calls back at once when no disk is involved. */

@@ -16,13 +16,16 @@ export const batchHeadSize = 21;
 export const batchStatus = { found: 0, missing: 1, notHeld: 2, loading: 3, corrupt: 4, deferred: 5 } as const;
 export type BatchStatus = (typeof batchStatus)[keyof typeof batchStatus];
 
-/** The whole request for the keys of `lookups`: latin1 strings of 1 to `keySizeMax` characters, at most `batchKeysMax` of them. */
-export function encodeBatchRequest(versionId: Buffer, lookups: readonly { readonly key: string }[]): Buffer {
-  let size = batchHeadSize;
+/**
+ * The whole request for the keys of `lookups`: latin1 strings of 1 to `keySizeMax` characters, at most `batchKeysMax` of them. It starts behind
+ * `room` free bytes.
+ */
+export function encodeBatchRequest(versionId: Buffer, lookups: readonly { readonly key: string }[], room = 0): Buffer {
+  let size = room + batchHeadSize;
   for (const { key } of lookups) size += 2 + key.length;
   const request = Buffer.allocUnsafe(size);
-  writeBatchHead(request, versionId, lookups.length);
-  let at = batchHeadSize;
+  writeBatchHead(request, room, versionId, lookups.length);
+  let at = room + batchHeadSize;
   for (const { key } of lookups) {
     request[at] = key.length & 0xff;
     request[at + 1] = key.length >>> 8;
@@ -32,11 +35,11 @@ export function encodeBatchRequest(versionId: Buffer, lookups: readonly { readon
   return request;
 }
 
-/** Protocol, version id (16 bytes) and count, at the start of a request or a reply. */
-export function writeBatchHead(target: Buffer, versionId: Buffer, count: number): void {
-  target[0] = batchProtocol;
-  versionId.copy(target, 1);
-  target.writeUInt32LE(count, 17);
+/** Protocol, version id (16 bytes) and count, where a request or a reply starts in `target`. */
+export function writeBatchHead(target: Buffer, at: number, versionId: Buffer, count: number): void {
+  target[at] = batchProtocol;
+  versionId.copy(target, at + 1);
+  target.writeUInt32LE(count, at + 17);
 }
 
 export type BatchRequest = {

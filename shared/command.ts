@@ -88,6 +88,11 @@ function restoreDashes(args: Record<string, unknown>): Record<string, unknown> {
   );
 }
 
+/** The command line that gives a command these values of its options again; those that have none are left out. */
+export function flagsOf(options: Record<string, Options>, values: Readonly<Record<string, unknown>>): string[] {
+  return Object.keys(options).flatMap((name) => (values[name] === undefined ? [] : [`--${name}=${values[name]}`]));
+}
+
 /** The variable of a flag: `cache-size` or `cacheSize` to `PAVOSTORE_CACHE_SIZE`. */
 export function variableOf(optionName: string): string {
   return `PAVOSTORE_${optionName

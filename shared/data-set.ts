@@ -1,6 +1,7 @@
 // The data set on disk: where its files lie, and how `current`, a manifest and a slice are read from it.
 //
 //     DATA/current                        which version is published, one line
+//     DATA/publications.json              what publishers did, and what the guards said of it
 //     DATA/versions/ID/manifest.json
 //     DATA/versions/ID/slices/0000.slice  one for each index, at least four digits
 //
@@ -15,6 +16,7 @@ import { crc32 } from 'node:zlib';
 import { PavostoreError } from './errors.ts';
 import { limits } from './limits.ts';
 import { isVersionId, type Manifest, type ManifestSlice, parseManifest } from './manifest.ts';
+import { noPublications, type Publications, parsePublications } from './publications.ts';
 import { readSlice, type Slice, sliceHeaderSize } from './slice-layout.ts';
 
 /** What `current` says. A greater sequence is newer, whatever the ids are. */
@@ -22,6 +24,10 @@ export type Current = { readonly sequence: number; readonly id: string; readonly
 
 export function currentPath(dataDir: string): string {
   return join(dataDir, 'current');
+}
+
+export function publicationsPath(dataDir: string): string {
+  return join(dataDir, 'publications.json');
 }
 
 export function versionsPath(dataDir: string): string {
@@ -72,6 +78,13 @@ export async function readCurrent(dataDir: string): Promise<Current | undefined>
   const path = currentPath(dataDir);
   const text = await readSmallFile(path, limits.currentSizeMax, 'current_malformed');
   return text === undefined ? undefined : parseCurrent(text, path);
+}
+
+/** What publishers did in `dataDir`: nothing, where none has said so. Throws `publications_malformed`. */
+export async function readPublications(dataDir: string): Promise<Publications> {
+  const path = publicationsPath(dataDir);
+  const text = await readSmallFile(path, limits.publicationsSizeMax, 'publications_malformed');
+  return text === undefined ? noPublications : parsePublications(text, path);
 }
 
 /** The manifest of a version in `dataDir`. Throws `version_missing` or `manifest_malformed`. */
@@ -158,7 +171,9 @@ export async function readFully(file: FileHandle, bytes: Buffer, position: numbe
   }
 }
 
-async function readSmallFile(path: string, sizeMax: number, code: 'current_malformed' | 'manifest_malformed'): Promise<string | undefined> {
+type SmallFileFault = 'current_malformed' | 'publications_malformed' | 'manifest_malformed';
+
+async function readSmallFile(path: string, sizeMax: number, code: SmallFileFault): Promise<string | undefined> {
   let file: FileHandle;
   try {
     file = await openFile(path);

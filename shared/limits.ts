@@ -27,6 +27,12 @@ export const limits = {
   /** A manifest of 4,096 slices is 1.2 MB; beyond this it is not ours. */
   manifestSizeMax: 8 * MiB,
   currentSizeMax: 4 * KiB,
+  /** Publications that are remembered: more than an hour's, at one in 10 s. Some 200 bytes each. */
+  publicationsMax: 512,
+  publicationsSizeMax: 1 * MiB,
+  /** What is kept of the guards' reasons against a version: the first ones say enough. Characters. */
+  guardReasonsMax: 4,
+  guardReasonSizeMax: 400,
 
   // Split.
   /** Spill files: one for each value of the hash's top 8 bits. */
@@ -54,6 +60,18 @@ export const limits = {
   /** How long a publisher waits for another one: publishing takes moments, unless it must verify a version that is there already. */
   publishLockWaitMs: 120_000,
   publishLockRetryMs: 50,
+  /** The share of the published version's entries that a new one may have less: an export that broke off half way is refused. */
+  maxShrinkDefault: 0.5,
+  /** A version replaced less than so long ago is not pruned: somebody may still load it, or want it back. */
+  pruneAgeMs: 3_600_000,
+  /** Versions that `prune` leaves unless told otherwise: the published one, the one before, and one more. */
+  pruneKeepDefault: 3,
+  pruneKeepMax: 10_000,
+  /** How often `publish` asks the routers what they serve. */
+  servedPollMs: 200,
+  /** How long `publish` waits for that unless told otherwise: loading 100 M entries takes a minute, and shards take their turns. */
+  servedWaitDefaultMs: 600_000,
+  servedWaitMaxMs: 24 * 3_600_000,
 
   // HTTP, for clients.
   headerSizeMax: 64 * KiB,
@@ -72,6 +90,12 @@ export const limits = {
   drainMs: 5_000,
   /** How often it looks for connections that have become idle. */
   drainIntervalMs: 50,
+  /** How long a router that was told to stop may serve on, not ready: what sends clients to it has noticed long before. */
+  routerDrainMaxMs: 600_000,
+  /** How long it then keeps idle connections: a client that asks at least so often reads in an answer that its connection ends, and is never cut off. */
+  goodbyeMs: 1_000,
+  /** Processes behind one port: more than the cores of any machine serve nobody. */
+  routerWorkersMax: 256,
   /** How long a server keeps an idle connection: must outlast every client of ours (`clientKeepAliveMs`). */
   serverKeepAliveMs: 72_000,
   /** A connection is kept so much longer than its client is told, as Node does it: the client should be the one who closes. */
@@ -111,6 +135,8 @@ export const limits = {
   /** A socket of a batch without a byte for this long is destroyed. */
   socketSilentMs: 5_000,
   connectTimeoutMs: 1_000,
+  /** The head of a shard's reply takes 200 bytes; what is longer is none. */
+  replyHeadSizeMax: 8 * KiB,
   /** A request of a client is answered in this time, or with a 504. */
   deadlineDefaultMs: 1_000,
   deadlineMaxMs: 60_000,
@@ -179,7 +205,10 @@ export const limits = {
   currentWatchIntervalMs: 1_000,
 
   replicasMax: 16,
-  /** Shards of a local cluster: more processes than this on one machine serve nobody. */
+  /** Copies of each slice in a local cluster of at least so many shards; with two shards each would hold everything. */
+  replicasDefault: 2,
+  membersForReplicas: 3,
+  /** Shards of a local cluster, and its routers: more processes than this on one machine serve nobody. */
   localShardsMax: 64,
 
   // Tools.
@@ -336,6 +365,7 @@ assert(
   limits.drainMs > limits.deadlineDefaultMs && limits.drainMs < limits.stopGraceMs,
   'a server answers what it has taken before it is killed',
 );
+assert(limits.goodbyeMs < limits.drainMs, 'an idle connection does not hold up the end');
 assert(limits.ejectSilenceMs > limits.hedgeDelayUnknownMs && limits.memberGoneMs > limits.ejectSilenceMs, 'late, then ejected, then gone');
 assert(limits.memberSilentMs > limits.memberGoneMs, 'what a router sees by its own requests comes before what its polls tell');
 assert(limits.probeDelayMaxMs * (1 + limits.probeJitter) <= limits.deadlineMaxMs, 'a probe fits the timing wheel');

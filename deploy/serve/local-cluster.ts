@@ -1,27 +1,35 @@
-// A whole cluster on this machine: shards and a router as child processes over one data folder.
+// A whole cluster on this machine: shards and a router, or several behind one port, as child processes over one data folder.
 
 import { createServer } from 'node:net';
+import { WorkerGroup } from '../../router/worker-group.ts';
 import { PavostoreError } from '../../shared/errors.ts';
 import { HttpClient } from '../../shared/http-client.ts';
 import { limits } from '../../shared/limits.ts';
 import { joinAddress } from '../../shared/member-source.ts';
-import { SupervisedProcess } from './supervised-process.ts';
+import type { SupervisedProcess as SupervisedChild } from '../../shared/supervised-process.ts';
+import { program, SupervisedProcess, withoutOwnVariables } from './supervised-process.ts';
 
 export type LocalClusterOptions = {
   readonly dataDir: string;
   readonly host: string;
-  /** Of the router; 0 picks a free one. */
+  /** Of the routers; 0 picks a free one. */
   readonly port: number;
-  /** The shards take this port and the next free ones. */
+  /** Processes that share it; one by default. */
+  readonly routers?: number;
+  /** The shards take this port and the next free ones; with 0 any that are free. */
   readonly shardPort: number;
   readonly shards: number;
   readonly replicas: number;
+  /** So many zones, which the shards take in turn; without, there are none. */
+  readonly zones?: number | undefined;
   readonly logLevel: string;
-  /** Further flags of the router. */
+  /** Further flags of the routers. */
   readonly routerArgs?: readonly string[];
   /** One line for the operator: a child died. */
   readonly onEvent: (message: string) => void;
 };
+
+type RouterProcesses = Pick<WorkerGroup, 'workers' | 'isWhole' | 'start' | 'close'>;
 
 const shardHost = '127.0.0.1';
 
@@ -29,7 +37,7 @@ export class LocalCluster {
   readonly #options: LocalClusterOptions;
   readonly #client = new HttpClient();
   #shards: SupervisedProcess[] = [];
-  #router: SupervisedProcess | undefined;
+  #routers: RouterProcesses | undefined;
   #shardAddresses: string[] = [];
   #routerPort = 0;
   #stopped = false;
@@ -46,8 +54,13 @@ export class LocalCluster {
     return this.#shards;
   }
 
-  get router(): SupervisedProcess {
-    return this.#router!;
+  /** The first of the routers. */
+  get router(): SupervisedChild {
+    return this.routers[0]!;
+  }
+
+  get routers(): readonly SupervisedChild[] {
+    return this.#routers!.workers;
   }
 
   /** Where clients ask: `127.0.0.1:8080`. */
@@ -58,19 +71,20 @@ export class LocalCluster {
   /** Starts all; resolves when the router answers and every slice has a holder. Stops what it started when that fails. */
   async start(): Promise<void> {
     try {
-      const { dataDir, host, port, shardPort, shards, replicas, logLevel, routerArgs = [] } = this.#options;
-      const ports = await freePorts(shardPort, shards);
+      const { dataDir, shardPort, shards, replicas, zones, logLevel } = this.#options;
+      const ports = shardPort === 0 ? await anyFreePorts(shards) : await freePorts(shardPort, shards);
       this.#shardAddresses = ports.map((each) => joinAddress(shardHost, each));
       const members = this.#shardAddresses.join(',');
-      this.#shards = ports.map((each) =>
+      this.#shards = ports.map((each, i) =>
         this.#child(`shard ${joinAddress(shardHost, each)}`, [
           'shard',
           // They stop together: nobody would take over what one of them holds.
           ...flags({ data: dataDir, host: shardHost, port: each, members, replicas, 'leave-grace': '0s', 'log-level': logLevel }),
+          ...(zones === undefined ? [] : flags({ zone: `zone-${1 + (i % zones)}` })),
         ]),
       );
-      this.#router = this.#child('router', ['router', ...flags({ host, port, members, 'log-level': logLevel }), ...routerArgs]);
-      const started = await Promise.all([this.#router.start(), ...this.#shards.map((shard) => shard.start())]);
+      this.#routers = this.#makeRouters(members);
+      const started = await Promise.all([this.#routers.start(), ...this.#shards.map((shard) => shard.start())]);
       this.#routerPort = started[0]!;
       await this.#untilWhole();
     } catch (error) {
@@ -79,11 +93,11 @@ export class LocalCluster {
     }
   }
 
-  /** The router first, so that nobody asks for what is going away; then the shards. */
+  /** The routers first, so that nobody asks for what is going away; then the shards. */
   async stop(): Promise<void> {
     if (this.#stopped) return;
     this.#stopped = true;
-    await this.#router?.stop();
+    await this.#routers?.close();
     await Promise.all(this.#shards.map((shard) => shard.stop()));
     await this.#client.close();
   }
@@ -104,9 +118,29 @@ export class LocalCluster {
   async #untilWhole(): Promise<void> {
     while (!this.#stopped) {
       const status = await this.status();
-      if (status?.version && !status.degraded) return;
+      if (status?.version && !status.degraded && this.#routers!.isWhole) return;
       await new Promise((resolve) => setTimeout(resolve, limits.localStatusIntervalMs));
     }
+  }
+
+  /** They drain for nobody: with them the cluster goes. */
+  #makeRouters(members: string): RouterProcesses {
+    const { host, port, routers = 1, logLevel, routerArgs = [], onEvent } = this.#options;
+    const argsFor = (shared: number): string[] => [
+      'router',
+      ...flags({ host, port: shared, members, 'log-level': logLevel }),
+      ...(routerArgs.includes('--drain') ? [] : flags({ drain: '0s' })),
+      ...routerArgs,
+    ];
+    if (routers > 1)
+      return new WorkerGroup({
+        ...{ program, argsFor, count: routers, host, port },
+        env: withoutOwnVariables(),
+        stopGraceMs: limits.stopGraceMs,
+        onDeath: onEvent,
+      });
+    const router = this.#child('router', argsFor(port));
+    return { workers: [router], isWhole: true, start: () => router.start(), close: () => router.stop() };
   }
 
   #child(title: string, args: readonly string[]): SupervisedProcess {
@@ -135,6 +169,15 @@ function isFree(port: number): Promise<boolean> {
     probe.once('error', () => resolve(false));
     probe.listen({ host: shardHost, port, exclusive: true }, () => probe.close(() => resolve(true)));
   });
+}
+
+/** Different ones, since all are taken before the first is given back. */
+async function anyFreePorts(count: number): Promise<number[]> {
+  const probes = Array.from({ length: count }, () => createServer());
+  await Promise.all(probes.map((probe) => new Promise<void>((resolve) => probe.listen({ host: shardHost, port: 0 }, resolve))));
+  const ports = probes.map((probe) => (probe.address() as { port: number }).port);
+  await Promise.all(probes.map((probe) => new Promise((resolve) => probe.close(resolve))));
+  return ports;
 }
 
 function flags(values: Readonly<Record<string, string | number>>): string[] {

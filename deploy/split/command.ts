@@ -2,6 +2,7 @@
 
 import { commonOptions, defineCommand } from '../../shared/command.ts';
 import { formatCount, formatDuration, formatSize } from '../../shared/quantities.ts';
+import { guardFlags, guardsIn } from '../publish/guard-flags.ts';
 import { sourceFlags, sourceOptionsIn } from './source-flags.ts';
 import type { SplitReport } from './split.ts';
 
@@ -15,6 +16,7 @@ export const splitCommand = defineCommand({
     data: commonOptions.data,
     ...sourceFlags,
     publish: { type: 'boolean', default: true, describe: 'make it the published version; --no-publish only writes it' },
+    ...guardFlags,
     json: commonOptions.json,
   },
   examples: [
@@ -26,6 +28,7 @@ export const splitCommand = defineCommand({
     const { splitFiles } = await import('./split.ts');
     const { openProgressDisplay } = await import('./progress-display.ts');
     const { runUntilSignal } = await import('./interruption.ts');
+    const guards = guardsIn(args);
     const progress = openProgressDisplay(process.stderr);
     try {
       const report = await runUntilSignal((signal) =>
@@ -34,6 +37,7 @@ export const splitCommand = defineCommand({
           dataDir: args.data,
           ...sourceOptionsIn(args),
           publish: args.publish,
+          guards,
           onProgress: progress.show,
           onWarning: progress.say,
           signal,

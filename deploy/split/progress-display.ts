@@ -8,7 +8,7 @@ const redrawIntervalMs = 100;
 const plainIntervalMs = 5_000;
 const barWidth = 24;
 
-const phaseNames = { read: 'reading', seal: 'writing slices', sync: 'syncing', publish: 'publishing' } as const;
+const phaseNames = { read: 'reading', seal: 'writing slices', sync: 'syncing', publish: 'publishing', verify: 'verifying' } as const;
 
 export type ProgressDisplay = {
   readonly show: (progress: SplitProgress) => void;
@@ -48,6 +48,7 @@ export function openProgressDisplay(
 export function formatProgress({ phase, doneBytes, totalBytes, phasesToCome = 0 }: SplitProgress, elapsedMs: number): string {
   const name = phaseNames[phase];
   if (phase === 'sync' || phase === 'publish') return name;
+  if (phase === 'verify') return `${name} ${doneBytes} of ${totalBytes} slices`;
   const rate = elapsedMs > 0 ? (1_000 * doneBytes) / elapsedMs : 0;
   const speed = `${formatSize(Math.round(rate))}/s`;
   if (totalBytes === undefined || totalBytes === 0) return `${name}  ${formatSize(doneBytes)}  ${speed}`;

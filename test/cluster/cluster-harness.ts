@@ -151,7 +151,7 @@ export class TestCluster {
   async #startChild(args: readonly string[]): Promise<string> {
     const child = new SupervisedProcess({
       title: `another ${args[0]}`,
-      args: [...args, '--port', '0', '--log-level', 'silent'],
+      args: [...args, '--port', '0', '--log-level', 'silent', ...(args[0] === 'router' ? ['--drain', '0s'] : [])],
       onDeath: (message) => this.events.push(message),
     });
     this.#children.push(child);

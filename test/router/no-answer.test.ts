@@ -23,7 +23,7 @@ describe('a router without shards', () => {
   let address: string;
 
   beforeAll(async () => {
-    const args = ['router', '--port', '0', '--members', '127.0.0.1:21390,127.0.0.1:21391', '--log-level', 'silent'];
+    const args = ['router', '--port', '0', '--members', '127.0.0.1:21390,127.0.0.1:21391', '--log-level', 'silent', '--drain', '0s'];
     router = new SupervisedProcess({ title: 'lonely router', args, onDeath: () => {} });
     address = `127.0.0.1:${await router.start()}`;
   });

@@ -1,9 +1,10 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { Router } from '../../router/router.ts';
 import { limits } from '../../shared/limits.ts';
 import { parseMemberSource } from '../../shared/member-source.ts';
 import { statusOf, waiting } from '../cluster/cluster-harness.ts';
-import { getRequest, RawConnection } from '../raw-http.ts';
+import { ask, getRequest, RawConnection } from '../raw-http.ts';
 import { FakeShard, honestReply } from './fake-shard.ts';
 
 let shard: FakeShard;
@@ -74,4 +75,35 @@ test('a router does not wait for ever for half a request', async () => {
   await statusOf(address);
   expect(await closeMs()).toBeLessThan(limits.drainMs + 1_500);
   await connection.ended();
+});
+
+test('a router that drains says first that it is not ready, serves on, and then ends each connection with an answer', async () => {
+  const draining = new Router({
+    host: '127.0.0.1',
+    port: 0,
+    members: parseMemberSource(shard.address),
+    deadlineMs: 1_000,
+    cacheSize: 0,
+    drainMs: 300,
+    logLevel: 'silent',
+  });
+  const own = `127.0.0.1:${await draining.start()}`;
+  await vi.waitFor(async () => expect((await statusOf(own)).version).not.toBeNull(), waiting);
+  // One client of plain GETs, one whose requests Node's own parser reads.
+  const clients = [getRequest('/get?key=k'), getRequest('/get?key=k', ['If-None-Match: "x"'])].map(async (request) => {
+    const connection = await RawConnection.open(own);
+    for (;;) {
+      connection.write(request);
+      const { body, headers } = await connection.next();
+      expect(body.toString()).toBe('value of k');
+      if (headers.get('connection') === 'close') return await connection.ended();
+      await pause(20);
+    }
+  });
+  const closing = draining.close();
+  expect((await ask(own, getRequest('/health/ready'))).status).toBe(503);
+  expect((await statusOf(own)).state).toBe('leaving');
+  expect((await ask(own, getRequest('/get?key=k'))).status).toBe(200);
+  expect(await Promise.all(clients)).toEqual([Buffer.alloc(0), Buffer.alloc(0)]);
+  await closing;
 });

@@ -1,0 +1,89 @@
+// A child process of ours: started, waited for, started again with a growing delay when it dies, stopped gracefully.
+//
+// It has a channel to its parent, whose end stops the child (process-life.ts), so that even a killed parent leaves nothing behind.
+
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { PavostoreError } from './errors.ts';
+import { limits } from './limits.ts';
+import type { ListeningMessage } from './process-life.ts';
+
+export type SupervisedProcessOptions = {
+  /** For messages: `shard 127.0.0.1:7070`. */
+  readonly title: string;
+  /** Starts the program, with a channel to it. */
+  readonly spawn: () => ChildProcess;
+  /** From SIGTERM to SIGKILL. */
+  readonly stopGraceMs?: number;
+  readonly onDeath: (message: string) => void;
+};
+
+export class SupervisedProcess {
+  readonly title: string;
+  readonly #options: SupervisedProcessOptions;
+  #child: ChildProcess | undefined;
+  #restartTimer: NodeJS.Timeout | undefined;
+  #restartDelayMs: number = limits.restartDelayMinMs;
+  #stopping = false;
+
+  constructor(options: SupervisedProcessOptions) {
+    this.#options = options;
+    this.title = options.title;
+  }
+
+  /** Undefined while it is not running. */
+  get pid(): number | undefined {
+    return this.#child?.exitCode === null && this.#child.signalCode === null ? this.#child.pid : undefined;
+  }
+
+  /** Resolves to its port once it listens. Rejects when the first start fails; later deaths are mended here. */
+  async start(): Promise<number> {
+    const { child, listening } = this.#spawn();
+    const port = await Promise.race([listening, diedBeforeListening(child, this.title)]);
+    this.#supervise(child);
+    return port;
+  }
+
+  /** SIGTERM, and SIGKILL after its grace; resolves when it is gone. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    clearTimeout(this.#restartTimer);
+    const child = this.#child;
+    if (!child || this.pid === undefined) return;
+    const exited = once(child, 'exit');
+    child.kill('SIGTERM');
+    const killTimer = setTimeout(() => child.kill('SIGKILL'), this.#options.stopGraceMs ?? limits.stopGraceMs);
+    await exited;
+    clearTimeout(killTimer);
+  }
+
+  #spawn(): { child: ChildProcess; listening: Promise<number> } {
+    const child = this.#options.spawn();
+    this.#child = child;
+    const listening = new Promise<number>((resolve) => {
+      child.on('message', (message: ListeningMessage) => {
+        if (message.kind === 'listening') resolve(message.port);
+      });
+    });
+    return { child, listening };
+  }
+
+  #supervise(child: ChildProcess): void {
+    const startedMs = performance.now();
+    const onExit = (code: number | null, signal: NodeJS.Signals | null): void => {
+      if (this.#stopping) return;
+      if (performance.now() - startedMs >= limits.restartForgiveMs) this.#restartDelayMs = limits.restartDelayMinMs;
+      const delayMs = this.#restartDelayMs;
+      this.#restartDelayMs = Math.min(2 * delayMs, limits.restartDelayMaxMs);
+      this.#options.onDeath(`${this.title} ended (${signal ?? `exit code ${code}`}); it starts again in ${delayMs} ms`);
+      this.#restartTimer = setTimeout(() => this.#supervise(this.#spawn().child), delayMs);
+    };
+    if (child.exitCode !== null || child.signalCode !== null) onExit(child.exitCode, child.signalCode);
+    else child.once('exit', onExit);
+  }
+}
+
+async function diedBeforeListening(child: ChildProcess, title: string): Promise<never> {
+  const [code, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null];
+  throw new PavostoreError('child_failed', `${title} did not start (${signal ?? `exit code ${code}`}): its own message is above`);
+}
