@@ -6,7 +6,7 @@
 // only if nobody else has taken it meanwhile. So a publisher always wins.
 
 import { randomBytes } from 'node:crypto';
-import { rename, rm } from 'node:fs/promises';
+import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   type Current,
@@ -22,14 +22,14 @@ import { PavostoreError } from '../shared/errors.ts';
 import { HttpClient } from '../shared/http-client.ts';
 import type { HttpServer } from '../shared/http-server.ts';
 import { limits } from '../shared/limits.ts';
-import { formatManifest, type Manifest, parseManifest } from '../shared/manifest.ts';
+import { formatManifest, type Manifest } from '../shared/manifest.ts';
 import type { Member } from '../shared/member-table.ts';
 import type { ObjectStore } from '../shared/object-store.ts';
-import { readPlaceCurrent, readPlaceManifest } from '../shared/place-layout.ts';
-import { fingerprintOf, linkUnlessThere, placeText, readTextIfThere, withTemporaryFolder } from '../shared/placed-file.ts';
+import { readPlaceCurrent } from '../shared/place-layout.ts';
+import { fingerprintOf, placeText, readTextIfThere, withTemporaryFolder } from '../shared/placed-file.ts';
 import { countSlices } from '../shared/slice-ranges.ts';
-import { manifestTransferPath } from '../shared/slice-transfer.ts';
 import type { HealCounts } from './heal.ts';
+import { fetchManifest } from './manifest-source.ts';
 
 export type DataCopiesOptions = {
   readonly dataDir: string;
@@ -43,8 +43,6 @@ export type DataCopiesOptions = {
   readonly counts: HealCounts;
   readonly log: HttpServer['log'];
 };
-
-type CopyKind = 'replica' | 'backup' | 'source';
 
 export class DataCopies {
   readonly #options: DataCopiesOptions;
@@ -98,7 +96,10 @@ export class DataCopies {
     } catch (error) {
       const known = this.#manifests.get(id);
       if (known) return known;
-      const found = await this.#fetchManifest(id);
+      const { members, backup, source } = this.#options;
+      const found = await fetchManifest(id, { client: this.#client, members: members(), backup, source }, (message) => {
+        if (!this.#closed) log.warn(message);
+      });
       if (!found) throw error;
       const isMissing = error instanceof PavostoreError && error.code === 'version_missing';
       if (!isMissing) {
@@ -191,12 +192,7 @@ export class DataCopies {
   /** What the members serve, when the folder says nothing of it, or has been behind for a while. */
   #ofMembers(own: Current | undefined): Current | undefined {
     const { members, areMembersKnown } = this.#options;
-    if (!areMembersKnown()) return undefined;
-    let newest: Current | undefined;
-    for (const { alive, report } of members()) {
-      for (const { id, sequence, slices } of alive ? (report?.versions ?? []) : [])
-        if (countSlices(slices.kept) > 0 && (!newest || sequence > newest.sequence)) newest = { sequence, id, previousId: undefined };
-    }
+    const newest = areMembersKnown() ? newestServed(members()) : undefined;
     if (!own || !newest) return newest;
     if (newest.sequence <= own.sequence) this.#membersAheadSinceMs = undefined;
     else this.#membersAheadSinceMs ??= performance.now();
@@ -227,33 +223,6 @@ export class DataCopies {
       });
   }
 
-  async #fetchManifest(id: string): Promise<{ readonly from: CopyKind; readonly manifest: Manifest } | undefined> {
-    const { members, backup, source, log } = this.#options;
-    const holders = members().filter(({ alive, report }) => alive && report?.versions.some((version) => version.id === id));
-    const ways: readonly (readonly [CopyKind, string, () => Promise<Manifest>])[] = [
-      ...holders.map(({ address }) => ['replica', address, async () => await this.#askManifest(address, id)] as const),
-      ...(backup ? [['backup', backup.place, async () => await readPlaceManifest(backup, id)] as const] : []),
-      ...(source ? [['source', source.place, async () => await readPlaceManifest(source, id)] as const] : []),
-    ];
-    for (const [from, where, read] of ways) {
-      try {
-        return { from, manifest: await read() };
-      } catch (error) {
-        if (!this.#closed) log.warn(`the manifest of version ${id} cannot be had from ${where}: ${(error as Error).message}`);
-      }
-    }
-    return undefined;
-  }
-
-  async #askManifest(address: string, id: string): Promise<Manifest> {
-    const path = manifestTransferPath(id);
-    const reply = await this.#client.fetch(address, path, { deadlineMs: limits.manifestDeadlineMs, sizeMax: limits.manifestSizeMax });
-    if (reply.status !== 200) throw new PavostoreError('reply_malformed', `http://${address}${path} answered ${reply.status}`);
-    const manifest = parseManifest(reply.body.toString(), `http://${address}${path}`);
-    if (manifest.id !== id) throw new PavostoreError('manifest_malformed', `http://${address}${path}: it is version ${manifest.id}`);
-    return manifest;
-  }
-
   /** False where the folder cannot be written: then what was found is held in memory, and that is said once. */
   async #write(act: (folder: string) => Promise<void>): Promise<boolean> {
     if (this.#closed) return false;
@@ -269,30 +238,46 @@ export class DataCopies {
   }
 }
 
+/** The newest version of which a member that is there keeps some slice. */
+export function newestServed(members: readonly Member[]): Current | undefined {
+  let newest: Current | undefined;
+  for (const { alive, report } of members) {
+    for (const { id, sequence, slices } of alive ? (report?.versions ?? []) : [])
+      if (countSlices(slices.kept) > 0 && (!newest || sequence > newest.sequence)) newest = { sequence, id, previousId: undefined };
+  }
+  return newest;
+}
+
 /**
- * Has `current` in the folder, unless what is there is as new or newer. Whatever others do at the same time, a newer one is never lost: what was there is moved
- * aside and looked at, and the name is given to the new one only while nobody else has it.
+ * Has `current` in the folder, unless what is there is as new or newer. What was there is moved aside, and the name is given to the newest that was seen, only
+ * while nobody else has it: so the newest of all is always in place, or in the hands of somebody who is about to put it there.
  */
 export async function replaceCurrent(dataDir: string, folder: string, current: Current): Promise<void> {
   const path = currentPath(dataDir);
-  const aside = join(folder, randomBytes(8).toString('hex'));
-  const isThere = await rename(path, aside).then(
-    () => true,
-    (error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT') return false;
-      throw error;
-    },
-  );
-  const movedText = isThere ? await readTextIfThere(aside) : undefined;
-  const moved = movedText === undefined ? undefined : parseIfWhole(movedText, path);
-  if (moved && moved.sequence >= current.sequence) await linkUnlessThere(aside, path);
-  else await placeText(folder, path, formatCurrent(current), { isNew: true });
-  if (isThere) await rm(aside, { force: true });
+  for (let newest = current; ; ) {
+    const there = parseIfWhole(await readTextIfThere(path), path);
+    if (there && there.sequence >= newest.sequence) return;
+    const aside = join(folder, randomBytes(8).toString('hex'));
+    const moved = parseIfWhole((await moveIfThere(path, aside)) ? await readTextIfThere(aside) : undefined, path);
+    if (moved && moved.sequence > newest.sequence) newest = moved;
+    if (await placeText(folder, path, formatCurrent(newest), { isNew: true })) return;
+  }
 }
 
-function parseIfWhole(text: string, path: string): Current | undefined {
+/** False when there is nothing. */
+async function moveIfThere(from: string, to: string): Promise<boolean> {
   try {
-    return parseCurrent(text, path);
+    await rename(from, to);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+    throw error;
+  }
+}
+
+function parseIfWhole(text: string | undefined, path: string): Current | undefined {
+  try {
+    return text === undefined ? undefined : parseCurrent(text, path);
   } catch {
     return undefined;
   }

@@ -16,7 +16,7 @@ import { LoadGauge } from './load-gauge.ts';
 import { Scrubber } from './scrub.ts';
 import { SliceFetcher } from './slice-fetcher.ts';
 import { SliceServer } from './slice-server.ts';
-import { type PlaceSpec, type SliceSource, SourceDoor } from './slice-source.ts';
+import { type PlaceSpec, type SliceSource, SourceDoor, sourcesOfSlice } from './slice-source.ts';
 
 /** What of it the command line says. */
 export type CareSettings = {
@@ -142,18 +142,10 @@ export class SliceCare {
     await this.#door.close();
   }
 
-  /** In their order; among the replicas each slice begins with another one, so that they share the work. */
   async #sourcesOf(version: HeldVersion, sliceIndex: SliceIndex): Promise<readonly SliceSource[]> {
     await this.#untilMembersKnown();
     const { members, backup, source } = this.#options;
-    const holders = members().filter(({ alive, report }) => alive && report && keepsSlice(report.versions, version.id, sliceIndex));
-    const first = holders.length > 0 ? sliceIndex % holders.length : 0;
-    const replicas = [...holders.slice(first), ...holders.slice(0, first)];
-    return [
-      ...replicas.map(({ address }): SliceSource => ({ kind: 'replica', address })),
-      ...(backup ? [{ kind: 'backup', ...backup } as const] : []),
-      ...(source ? [{ kind: 'source', ...source } as const] : []),
-    ];
+    return sourcesOfSlice({ members: members(), backup, source }, version.id, sliceIndex);
   }
 
   /** They are asked within moments; who does not answer by then is not waited for. */
@@ -161,9 +153,4 @@ export class SliceCare {
     const untilMs = performance.now() + 2 * limits.pollDeadlineMs;
     while (!this.#options.areMembersKnown() && performance.now() < untilMs) await new Promise((resolve) => setTimeout(resolve, 20));
   }
-}
-
-function keepsSlice(versions: NonNullable<Member['report']>['versions'], id: string, sliceIndex: number): boolean {
-  const kept = versions.find((version) => version.id === id)?.slices.kept ?? [];
-  return kept.some(([first, last]) => first <= sliceIndex && sliceIndex <= last);
 }

@@ -6,6 +6,7 @@ import { TransferClient } from '../shared/http-client.ts';
 import type { SliceIndex } from '../shared/key-hash.ts';
 import { limits } from '../shared/limits.ts';
 import type { ManifestSlice } from '../shared/manifest.ts';
+import type { Member } from '../shared/member-table.ts';
 import type { ObjectStore } from '../shared/object-store.ts';
 import { openPlace, type PlaceOptions } from '../shared/place.ts';
 import { openPlaceSlice } from '../shared/place-layout.ts';
@@ -35,6 +36,28 @@ export type SliceSource =
   | ({ readonly kind: 'source' } & PlaceSpec);
 
 export type SourceKind = SliceSource['kind'];
+
+/** Who may have a slice, in the order in which they are asked; each slice begins with another replica, so that they share the work. */
+export function sourcesOfSlice(
+  all: { readonly members: readonly Member[]; readonly backup: PlaceSpec | undefined; readonly source: PlaceSpec | undefined },
+  versionId: string,
+  sliceIndex: SliceIndex,
+): readonly SliceSource[] {
+  const { members, backup, source } = all;
+  const holders = members.filter((member) => member.alive && keepsSlice(member, versionId, sliceIndex));
+  const first = holders.length > 0 ? sliceIndex % holders.length : 0;
+  const replicas = [...holders.slice(first), ...holders.slice(0, first)];
+  return [
+    ...replicas.map(({ address }): SliceSource => ({ kind: 'replica', address })),
+    ...(backup ? [{ kind: 'backup', ...backup } as const] : []),
+    ...(source ? [{ kind: 'source', ...source } as const] : []),
+  ];
+}
+
+function keepsSlice({ report }: Member, versionId: string, sliceIndex: SliceIndex): boolean {
+  const kept = report?.versions.find(({ id }) => id === versionId)?.slices.kept ?? [];
+  return kept.some(([from, to]) => from <= sliceIndex && sliceIndex <= to);
+}
 
 /** The source has the slice, but its hands are full: it is to be asked again. */
 export class SourceBusy extends Error {}

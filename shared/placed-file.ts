@@ -90,7 +90,7 @@ export async function* checkedPieces(
 }
 
 /** Renames a synced file to where it belongs; its folders are made as needed, and all that got a new name is synced. */
-export async function moveIntoPlace(temporaryPath: string, path: string): Promise<void> {
+async function moveIntoPlace(temporaryPath: string, path: string): Promise<void> {
   const folder = dirname(path);
   const madeFirst = await mkdir(folder, { recursive: true });
   await rename(temporaryPath, path);
@@ -100,7 +100,7 @@ export async function moveIntoPlace(temporaryPath: string, path: string): Promis
 }
 
 /** Gives the file a second name, unless that is taken: then false. */
-export async function linkUnlessThere(from: string, to: string): Promise<boolean> {
+async function linkUnlessThere(from: string, to: string): Promise<boolean> {
   try {
     await link(from, to);
   } catch (error) {
@@ -111,7 +111,7 @@ export async function linkUnlessThere(from: string, to: string): Promise<boolean
   return true;
 }
 
-export async function syncFolder(path: string): Promise<void> {
+async function syncFolder(path: string): Promise<void> {
   const folder = await open(path, 'r');
   try {
     await folder.sync();
@@ -138,7 +138,7 @@ export async function readTextIfThere(path: string): Promise<string | undefined>
 }
 
 /** The system's error of a failed write as the user meets it: `disk_short` when there is no room, else `data_unwritable`. */
-export function asWriteError(error: unknown, path: string): unknown {
+function asWriteError(error: unknown, path: string): unknown {
   const { code, message } = error as NodeJS.ErrnoException;
   if (error instanceof PavostoreError || typeof code !== 'string') return error;
   if (code === 'ENOSPC' || code === 'EDQUOT')
