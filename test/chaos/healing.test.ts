@@ -1,8 +1,8 @@
 // Files of a version damaged under running shards, one at a time: no answer is wrong, and all is healed without a restart.
 
-import { copyFileSync, mkdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { copyFileSync, cpSync, mkdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { verifyDataSet } from '../../deploy/verify/verify.ts';
 import { currentPath, manifestPath, slicePath, versionPath } from '../../shared/data-set.ts';
 import { bitsOf, keyHash32OfLatin1, sliceIndexOf } from '../../shared/key-hash.ts';
@@ -18,9 +18,9 @@ const seed = Number(process.env.TEST_SEED ?? Date.now() % 2 ** 32);
 console.log(`the load of healing.test.ts: TEST_SEED=${seed}`);
 
 const sliceCount = 16;
-const shards = 3;
 /** Values so large that a shard with a small --memory has to leave its slices on the disk. */
-const records = new Map(Array.from({ length: 2_000 }, (_, i) => [`key ${i}`, Buffer.from(`value of key ${i} `.repeat(900))]));
+const records = new Map(Array.from({ length: 2_000 }, (_, i) => [`key ${i}`, Buffer.from(`value of key ${i} `.repeat(1_100))]));
+const smallRecords = new Map([...records.keys()].map((key) => [key, Buffer.from(`value of ${key}`)]));
 const absent = Array.from({ length: 400 }, (_, i) => `nobody ${i}`);
 const onDisk = ['--memory', '17MiB'];
 
@@ -76,30 +76,25 @@ async function damageInAllWays(shard: number, paths: readonly string[]): Promise
   }
 }
 
-/** A file of each kind, each under a shard of its own. */
-async function damageEachFile(replicas: number): Promise<void> {
-  const versionDirOf = (shard: number): string => versionPath(cluster.dataDirOf(shard), manifest.id);
-  await Promise.all([
-    damageInAllWays(
-      0,
-      slicesOf(0, replicas).map((i) => slicePath(versionDirOf(0), i)),
-    ),
-    damageInAllWays(
-      1,
-      slicesOf(1, replicas).map((i) => slicePath(versionDirOf(1), i)),
-    ),
-    damageInAllWays(2, [manifestPath(versionDirOf(2))]).then(() => damageInAllWays(2, [currentPath(cluster.dataDirOf(2))])),
-  ]);
-}
+const sliceFilesOf = (shard: number, replicas: number): string[] =>
+  slicesOf(shard, replicas).map((i) => slicePath(versionPath(cluster.dataDirOf(shard), manifest.id), i));
+const manifestOf = (shard: number): string => manifestPath(versionPath(cluster.dataDirOf(shard), manifest.id));
+const currentOf = (shard: number): string => currentPath(cluster.dataDirOf(shard));
 
 function startLoad(): CheckedLoad {
   return new CheckedLoad(cluster.routerAddress, records, { absent, seed, connections: 4 });
 }
 
-async function expectAllTrue(): Promise<void> {
-  for (const [key, value] of [...records].filter((_, i) => i % 10 === 0))
+async function expectAllTrue(of = records): Promise<void> {
+  for (const [key, value] of [...of].filter((_, i) => i % 10 === 0))
     expect(await cluster.get(key)).toEqual({ status: 200, said: value.toString() });
   for (const key of absent.slice(0, 20)) expect(await cluster.get(key)).toEqual({ status: 404, said: 'key_not_found' });
+}
+
+/** Publishes the records into the folders of so many shards. */
+function publishFor(shards: number): void {
+  manifest = publishRecords(cluster.dataDirOf(0), records, { sliceCount });
+  for (let i = 1; i < shards; i++) cpSync(cluster.dataDirOf(0), cluster.dataDirOf(i), { recursive: true });
 }
 
 beforeEach(() => {
@@ -107,99 +102,94 @@ beforeEach(() => {
 });
 afterEach(async () => await cluster.close());
 
-describe('with two copies of each slice, one shard in memory and one on disk', () => {
-  beforeEach(async () => {
-    for (let i = 0; i < shards; i++) manifest = publishRecords(cluster.dataDirOf(i), records, { sliceCount });
-    await cluster.start({ shards, argsOf: (shard) => ['--replicas', '2', ...(shard === 1 ? onDisk : [])] });
-    expect((await cluster.statusOf(1)).memory.plan).toMatch(/^on disk/);
-  });
+test('with two copies each file deleted, truncated, flipped: no answer is wrong, none is 503, all is healed and counted; and a shard joins with an empty disk', async () => {
+  publishFor(4);
+  await cluster.start({ shards: 4, argsOf: (shard) => ['--replicas', '2', ...(shard === 1 ? onDisk : [])] });
+  expect((await cluster.statusOf(1)).memory.plan).toMatch(/^on disk/);
+  const load = startLoad();
+  // Each under a shard of its own: in memory, on disk.
+  await Promise.all([
+    damageInAllWays(0, sliceFilesOf(0, 2)),
+    damageInAllWays(1, sliceFilesOf(1, 2)),
+    damageInAllWays(2, [manifestOf(2)]),
+    damageInAllWays(3, [currentOf(3)]),
+  ]);
 
-  test('each file deleted, truncated, flipped: no answer is wrong, none is 503, and all is healed and counted', async () => {
-    const load = startLoad();
-    await damageEachFile(2);
-    await load.stop();
-    expect(load.wrong).toEqual([]);
-    expect([...load.counts.keys()].sort()).toEqual([200, 404]);
-    await expectAllTrue();
-    for (let i = 0; i < shards; i++) expect((await verifyDataSet(cluster.dataDirOf(i), undefined)).problems).toEqual([]);
-  });
+  await cluster.stopShard(2);
+  rmSync(cluster.dataDirOf(2), { recursive: true });
+  await cluster.startShard(2);
+  const slices = slicesOf(2, 2);
+  await vi.waitFor(async () => {
+    const { state, fetched, versions } = await cluster.statusOf(2);
+    expect([state, fetched.replica, versions[0]?.slices.corrupt]).toEqual(['ready', slices.length, []]);
+    // What it has, it has on its disk as well.
+    expect(readFileSync(currentOf(2), 'utf8')).toContain(manifest.id);
+  }, waiting);
+  const { problems } = await verifyDataSet(cluster.dataDirOf(2), undefined);
+  expect(problems.filter((problem) => !problem.includes('no such file'))).toEqual([]);
+  expect(problems).toHaveLength(sliceCount - slices.length);
 
-  test('a shard that comes back with an empty disk has its slices from the others, and nobody notices', async () => {
-    const load = startLoad();
-    await cluster.stopShard(2);
-    rmSync(cluster.dataDirOf(2), { recursive: true });
-    await cluster.startShard(2);
-    await vi.waitFor(async () => {
-      const { state, fetched, versions } = await cluster.statusOf(2);
-      expect([state, fetched.replica]).toEqual(['ready', slicesOf(2, 2).length]);
-      expect(versions[0]!.slices.corrupt).toEqual([]);
-      // What it has, it has on its disk as well.
-      expect(readFileSync(currentPath(cluster.dataDirOf(2)), 'utf8')).toContain(manifest.id);
-    }, waiting);
-    await load.stop();
-    expect(load.wrong).toEqual([]);
-    expect([...load.counts.keys()].sort()).toEqual([200, 404]);
-    const { problems } = await verifyDataSet(cluster.dataDirOf(2), undefined);
-    expect(problems.filter((problem) => !problem.includes('no such file'))).toEqual([]);
-    expect(problems).toHaveLength(sliceCount - slicesOf(2, 2).length);
-  });
+  await load.stop();
+  expect(load.wrong).toEqual([]);
+  expect([...load.counts.keys()].sort()).toEqual([200, 404]);
+  await expectAllTrue();
 });
 
-describe('with one copy of each slice and a backup', () => {
-  test('each file deleted, truncated, flipped: no answer is wrong, 503 at worst, and all is healed and counted', async () => {
-    for (let i = 0; i < shards; i++) manifest = publishRecords(cluster.dataDirOf(i), records, { sliceCount });
-    const backup = join(cluster.folder, 'backup');
-    writePlace(backup, cluster.dataDirOf(0));
-    // On disk a shard must have more than fits: one of three has some 10 MiB.
-    await cluster.start({ shards, argsOf: () => ['--replicas', '1', '--backup', backup] });
-    const load = startLoad();
-    await damageEachFile(1);
-    await load.stop();
-    expect(load.wrong).toEqual([]);
-    await expectAllTrue();
-  });
+test('with one copy and a backup each file deleted, truncated, flipped: no answer is wrong, 503 at worst, and all is healed and counted', async () => {
+  publishFor(2);
+  const backup = join(cluster.folder, 'backup');
+  writePlace(backup, cluster.dataDirOf(0));
+  await cluster.start({ shards: 2, argsOf: (shard) => ['--replicas', '1', '--backup', backup, ...(shard === 1 ? onDisk : [])] });
+  expect((await cluster.statusOf(1)).memory.plan).toMatch(/^on disk/);
+  const load = startLoad();
+  await Promise.all([damageInAllWays(0, [...sliceFilesOf(0, 1)]), damageInAllWays(1, sliceFilesOf(1, 1))]);
+  await load.stop();
+  expect(load.wrong).toEqual([]);
+  const { healed } = await cluster.statusOf(1);
+  // What was deleted is still open in the shard; the rest can come from nowhere else.
+  expect(healed).toMatchObject({ own: 1, backup: 2 });
+  await expectAllTrue();
 });
 
-describe('with slices in an object store', () => {
-  test('shards with empty disks serve; with the store down they serve from their copies, and heal when it is back', async () => {
-    const published = join(cluster.folder, 'published');
-    manifest = publishRecords(published, records, { sliceCount });
-    const root = join(cluster.folder, 'store');
-    mkdirSync(root);
-    let store = await S3Server.start({ root, account });
-    store.makeBucket(bucket);
-    Object.assign(process.env, {
-      AWS_ACCESS_KEY_ID: account.accessKeyId,
-      AWS_SECRET_ACCESS_KEY: account.secretAccessKey,
-      AWS_SESSION_TOKEN: account.sessionToken,
-    });
-    const { endpoint } = store;
-    await fillStore(endpoint, published);
-    try {
-      const source = ['--source', `s3://${bucket}/data`, '--endpoint', endpoint, '--replicas', '1'];
-      await cluster.start({ shards, argsOf: () => source });
-      await expectAllTrue();
-      const fetched = await Promise.all(cluster.addresses.map(async (_, i) => (await cluster.statusOf(i)).fetched.source!));
-      expect(fetched.reduce((total, each) => total + each, 0)).toBe(sliceCount);
+test('with slices in an object store shards with empty disks serve; with the store down from their copies; what they lack heals when it is back', async () => {
+  const shards = 2;
+  const published = join(cluster.folder, 'published');
+  manifest = publishRecords(published, smallRecords, { sliceCount });
+  const root = join(cluster.folder, 'store');
+  mkdirSync(root);
+  let store = await S3Server.start({ root, account });
+  store.makeBucket(bucket);
+  Object.assign(process.env, {
+    AWS_ACCESS_KEY_ID: account.accessKeyId,
+    AWS_SECRET_ACCESS_KEY: account.secretAccessKey,
+    AWS_SESSION_TOKEN: account.sessionToken,
+  });
+  const { endpoint } = store;
+  await fillStore(endpoint, published);
+  try {
+    const source = ['--source', `s3://${bucket}/data`, '--endpoint', endpoint, '--replicas', '1'];
+    await cluster.start({ shards, argsOf: () => source });
+    await expectAllTrue(smallRecords);
+    const fetched = await Promise.all(cluster.addresses.map(async (_, i) => (await cluster.statusOf(i)).fetched.source!));
+    expect(fetched.reduce((total, each) => total + each, 0)).toBe(sliceCount);
 
-      await store.close();
-      await cluster.stopShard(0);
-      const [lost] = slicesOf(0, 1) as [number];
-      rmSync(slicePath(versionPath(cluster.dataDirOf(0), manifest.id), lost));
-      await cluster.startShard(0);
-      await vi.waitFor(async () => expect((await cluster.statusOf(0)).versions[0]?.slices.corrupt).toEqual([[lost, lost]]), waiting);
-      for (const key of [...records.keys()].filter((_, i) => i % 20 === 0)) {
-        const isLost = sliceIndexOf(keyHash32OfLatin1(key), bitsOf(sliceCount)) === lost;
-        expect([key, (await cluster.get(key)).status]).toEqual([key, isLost ? 503 : 200]);
-      }
-      store = await S3Server.start({ root, account, port: Number(new URL(endpoint).port) });
-      await vi.waitFor(async () => expect((await cluster.statusOf(0)).healed.source).toBe(1), waiting);
-      await cluster.untilWhole();
-      await expectAllTrue();
-    } finally {
-      await store.close();
+    await store.close();
+    await cluster.stopShard(0);
+    const [lost] = slicesOf(0, 1) as [number];
+    rmSync(slicePath(versionPath(cluster.dataDirOf(0), manifest.id), lost));
+    await cluster.startShard(0);
+    await vi.waitFor(async () => expect((await cluster.statusOf(0)).versions[0]?.slices.corrupt).toEqual([[lost, lost]]), waiting);
+    for (const key of [...records.keys()].filter((_, i) => i % 20 === 0)) {
+      const isLost = sliceIndexOf(keyHash32OfLatin1(key), bitsOf(sliceCount)) === lost;
+      expect([key, (await cluster.get(key)).status]).toEqual([key, isLost ? 503 : 200]);
     }
-  });
+    store = await S3Server.start({ root, account, port: Number(new URL(endpoint).port) });
+    await vi.waitFor(async () => expect((await cluster.statusOf(0)).healed.source).toBe(1), waiting);
+    await cluster.untilWhole();
+    await expectAllTrue(smallRecords);
+  } finally {
+    await store.close();
+  }
 });
 
 async function fillStore(endpoint: string, published: string): Promise<void> {
