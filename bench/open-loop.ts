@@ -2,10 +2,11 @@
 // a connection or for this process. So a stall of the server counts for every request that would have come in it ("coordinated
 // omission" corrected; G. Tene, "How NOT to Measure Latency", 2013).
 //
-// Requests come every millisecond, as many as the rate gives; over keep-alive sockets, one request at a time on each.
+// Requests come every millisecond, as many as the rate gives; over keep-alive sockets, one request at a time on each, which are opened when
+// they are needed.
 
 import { connect, type Socket } from 'node:net';
-import { createHistogram } from 'node:perf_hooks';
+import { createHistogram, type RecordableHistogram } from 'node:perf_hooks';
 
 export type OpenLoopOptions = {
   /** `host:port` */
@@ -15,40 +16,87 @@ export type OpenLoopOptions = {
   readonly connections: number;
   /** The next key, of characters that need no escape. */
   readonly nextKey: () => string;
+  /** A request that has found no connection for so long is given up, as by a client that waits no longer. By default none is. */
+  readonly giveUpMs?: number;
+  /** Whether an answer is what it should be; by default none is looked at. */
+  readonly isRight?: (key: string, status: number, body: string) => boolean;
 };
 
-/** Latencies in milliseconds, from the time at which the request should have left. */
-export type OpenLoopResult = {
-  readonly requests: number;
-  readonly perSecond: number;
-  readonly statuses: Readonly<Record<number, number>>;
+export type Latencies = {
+  readonly count: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
   readonly p999Ms: number;
   readonly maxMs: number;
 };
 
+/** Latencies from the time at which the request should have left. */
+export type OpenLoopResult = Omit<Latencies, 'count'> & {
+  readonly requests: number;
+  readonly perSecond: number;
+  readonly statuses: Readonly<Record<number, number>>;
+  /** By status, from the time at which the request did leave. */
+  readonly answers: Readonly<Record<number, Latencies>>;
+  readonly givenUp: number;
+  readonly wrong: number;
+  /** Requests whose connection ended without an answer. */
+  readonly broken: number;
+};
+
 const tickMs = 1;
 
 export async function runOpenLoop(options: OpenLoopOptions): Promise<OpenLoopResult> {
-  const { address, perSecond, seconds, connections, nextKey } = options;
-  const latencies = createHistogram({ lowest: 1, highest: 60_000_000, figures: 3 });
-  const statuses: Record<number, number> = {};
-  const waiting: number[] = [];
+  const { address, perSecond, seconds, connections, nextKey, giveUpMs = Number.POSITIVE_INFINITY, isRight = () => true } = options;
+  const latencies = newHistogram();
+  const byStatus = new Map<number, RecordableHistogram>();
+  const waiting = new DueTimes();
   const idle: Client[] = [];
+  let connectionCount = 0;
   let open = 0;
+  let givenUp = 0;
+  let wrong = 0;
+  let broken = 0;
   let finish: () => void = () => {};
-  const onAnswer = (client: Client, status: number, dueMs: number): void => {
-    latencies.record(Math.max(1, Math.round((performance.now() - dueMs) * 1_000)));
-    statuses[status] = (statuses[status] ?? 0) + 1;
-    open--;
-    const nextDueMs = waiting.shift();
-    if (nextDueMs === undefined) idle.push(client);
-    else client.ask(nextKey(), nextDueMs);
+  const next = (client: Client): void => {
+    const nowMs = performance.now();
+    while (waiting.count > 0 && nowMs - waiting.first > giveUpMs) {
+      waiting.take();
+      givenUp++;
+      open--;
+    }
+    if (waiting.count === 0) idle.push(client);
+    else client.ask(nextKey(), waiting.take());
     if (open === 0) finish();
   };
-  const clients = await Promise.all(Array.from({ length: connections }, () => Client.open(address, onAnswer)));
-  idle.push(...clients);
+  const events: ClientEvents = {
+    onAnswer: (client, status, body) => {
+      const nowMs = performance.now();
+      record(latencies, nowMs - client.dueMs);
+      let ofStatus = byStatus.get(status);
+      if (!ofStatus) byStatus.set(status, (ofStatus = newHistogram()));
+      record(ofStatus, nowMs - client.sentMs);
+      if (!isRight(client.key, status, body)) wrong++;
+      open--;
+      next(client);
+    },
+    onEnd: (client) => {
+      connectionCount--;
+      if (!client.isAsking) return;
+      broken++;
+      open--;
+      if (open === 0) finish();
+    },
+  };
+  const findIdle = (): Client | undefined => {
+    for (let client = idle.pop(); client; client = idle.pop()) if (!client.isEnded) return client;
+    return undefined;
+  };
+  const clients: Client[] = [];
+  const openMore = (): void => {
+    if (connectionCount >= connections) return;
+    connectionCount++;
+    clients.push(new Client(address, { ...events, onOpen: next }));
+  };
 
   const startedMs = performance.now();
   let sent = 0;
@@ -59,9 +107,12 @@ export async function runOpenLoop(options: OpenLoopOptions): Promise<OpenLoopRes
       for (; sent < due; sent++) {
         const dueMs = startedMs + (sent * 1_000) / perSecond;
         open++;
-        const client = idle.pop();
+        const client = findIdle();
         if (client) client.ask(nextKey(), dueMs);
-        else waiting.push(dueMs);
+        else {
+          waiting.add(dueMs);
+          openMore();
+        }
       }
       if (elapsedMs < seconds * 1_000) return;
       clearInterval(timer);
@@ -71,55 +122,103 @@ export async function runOpenLoop(options: OpenLoopOptions): Promise<OpenLoopRes
   });
   const tookSeconds = (performance.now() - startedMs) / 1_000;
   for (const client of clients) client.close();
-  const ms = (percentile: number): number => latencies.percentile(percentile) / 1_000;
-  return {
-    requests: sent,
-    perSecond: sent / tookSeconds,
-    statuses,
-    p50Ms: ms(50),
-    p99Ms: ms(99),
-    p999Ms: ms(99.9),
-    maxMs: latencies.max / 1_000,
-  };
+  const { count: _, ...total } = latenciesOf(latencies);
+  const answers = Object.fromEntries([...byStatus].map(([status, histogram]) => [status, latenciesOf(histogram)]));
+  const statuses = Object.fromEntries([...byStatus].map(([status, { count }]) => [status, count]));
+  return { requests: sent, perSecond: sent / tookSeconds, statuses, answers, givenUp, wrong, broken, ...total };
 }
+
+function newHistogram(): RecordableHistogram {
+  return createHistogram({ lowest: 1, highest: 60_000_000, figures: 3 });
+}
+
+function record(histogram: RecordableHistogram, ms: number): void {
+  histogram.record(Math.max(1, Math.round(ms * 1_000)));
+}
+
+function latenciesOf(histogram: RecordableHistogram): Latencies {
+  const ms = (percentile: number): number => histogram.percentile(percentile) / 1_000;
+  return { count: histogram.count, p50Ms: ms(50), p99Ms: ms(99), p999Ms: ms(99.9), maxMs: histogram.max / 1_000 };
+}
+
+/** A queue of numbers; the oldest first. */
+class DueTimes {
+  #times: number[] = [];
+  #start = 0;
+
+  get count(): number {
+    return this.#times.length - this.#start;
+  }
+
+  get first(): number {
+    return this.#times[this.#start]!;
+  }
+
+  add(dueMs: number): void {
+    this.#times.push(dueMs);
+  }
+
+  take(): number {
+    const dueMs = this.#times[this.#start++]!;
+    if (this.#start > 10_000 && 2 * this.#start > this.#times.length) {
+      this.#times = this.#times.slice(this.#start);
+      this.#start = 0;
+    }
+    return dueMs;
+  }
+}
+
+type ClientEvents = {
+  readonly onAnswer: (client: Client, status: number, body: string) => void;
+  readonly onEnd: (client: Client) => void;
+};
 
 class Client {
   readonly #socket: Socket;
   readonly #host: string;
   #received = '';
-  #dueMs = 0;
+  isAsking = false;
+  isEnded = false;
+  key = '';
+  dueMs = 0;
+  sentMs = 0;
 
-  private constructor(socket: Socket, host: string, onAnswer: (client: Client, status: number, dueMs: number) => void) {
-    this.#socket = socket;
-    this.#host = host;
-    socket.on('data', (chunk: Buffer) => {
-      this.#received += chunk.toString('latin1');
-      const headEnd = this.#received.indexOf('\r\n\r\n');
-      if (headEnd < 0) return;
-      const length = Number(/\r\ncontent-length: (\d+)/i.exec(this.#received)![1]);
-      if (this.#received.length < headEnd + 4 + length) return;
-      const status = Number(this.#received.slice(9, 12));
-      this.#received = '';
-      onAnswer(this, status, this.#dueMs);
-    });
-    socket.on('error', (error) => {
-      throw new Error(`a connection to ${host} broke under load`, { cause: error });
-    });
-  }
-
-  static async open(address: string, onAnswer: (client: Client, status: number, dueMs: number) => void): Promise<Client> {
+  constructor(address: string, events: ClientEvents & { readonly onOpen: (client: Client) => void }) {
     const { hostname, port } = new URL(`http://${address}`);
-    const socket = connect({ host: hostname, port: Number(port), noDelay: true });
-    await new Promise<void>((resolve, reject) => socket.once('connect', resolve).once('error', reject));
-    return new Client(socket, address, onAnswer);
+    this.#host = address;
+    this.#socket = connect({ host: hostname, port: Number(port), noDelay: true });
+    this.#socket.once('connect', () => events.onOpen(this));
+    this.#socket.on('data', (chunk: Buffer) => this.#receive(chunk, events));
+    // What goes wrong with it ends it.
+    this.#socket.on('error', () => {});
+    this.#socket.once('close', () => {
+      this.isEnded = true;
+      events.onEnd(this);
+    });
   }
 
   ask(key: string, dueMs: number): void {
-    this.#dueMs = dueMs;
+    this.key = key;
+    this.dueMs = dueMs;
+    this.sentMs = performance.now();
+    this.isAsking = true;
     this.#socket.write(`GET /get?key=${key} HTTP/1.1\r\nHost: ${this.#host}\r\n\r\n`);
   }
 
   close(): void {
     this.#socket.destroy();
+  }
+
+  #receive(chunk: Buffer, { onAnswer }: ClientEvents): void {
+    this.#received += chunk.toString('latin1');
+    const headEnd = this.#received.indexOf('\r\n\r\n');
+    if (headEnd < 0) return;
+    const length = Number(/\r\ncontent-length: (\d+)/i.exec(this.#received)![1]);
+    if (this.#received.length < headEnd + 4 + length) return;
+    const status = Number(this.#received.slice(9, 12));
+    const body = this.#received.slice(headEnd + 4);
+    this.#received = '';
+    this.isAsking = false;
+    onAnswer(this, status, body);
   }
 }

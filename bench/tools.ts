@@ -135,3 +135,16 @@ export function runWrk(options: { script: string; address: string; connections: 
   const [requests, duration, failed, p50Ms, p99Ms, p999Ms] = parts.slice(1).map(Number) as [number, number, number, number, number, number];
   return { requests, perSecond: requests / duration, failed, p50Ms, p99Ms, p999Ms };
 }
+
+/** Resolves when the router at the address serves a version of which every slice has a holder. */
+export async function untilServing(address: string): Promise<void> {
+  for (;;) {
+    const status = await fetch(`http://${address}/status`).then(
+      (response) => response.json(),
+      () => undefined,
+    );
+    const { version, degraded } = (status ?? { version: null }) as { version: object | null; degraded?: boolean };
+    if (version && degraded === false) return;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}

@@ -3,9 +3,12 @@
 import type { CommandModule } from 'yargs';
 import { routerCommand } from '../router/command.ts';
 import { shardCommand } from '../shard/command.ts';
+import { backupCommand } from './backup/backup-command.ts';
+import { restoreCommand } from './backup/restore-command.ts';
 import { splitFinishCommand } from './batch-split/finish-command.ts';
 import { splitMapCommand } from './batch-split/map-command.ts';
 import { splitSealCommand } from './batch-split/seal-command.ts';
+import { diffCommand } from './diff/command.ts';
 import { generateCommand } from './generate/command.ts';
 import { inspectCommand } from './inspect/command.ts';
 import { pinCommand, unpinCommand } from './publish/pin-command.ts';
@@ -34,10 +37,13 @@ export const commands: CommandModule<object, object>[] = [
   pinCommand,
   unpinCommand,
   pruneCommand,
+  diffCommand,
   shardCommand,
   routerCommand,
   verifyCommand,
   inspectCommand,
+  backupCommand,
+  restoreCommand,
   locateCommand,
   getCommand,
   statusCommand,

@@ -8,6 +8,7 @@
 
 import type { ErrorCode } from '../shared/errors.ts';
 import { keyHash32OfLatin1, type SliceIndex, sliceIndexOf } from '../shared/key-hash.ts';
+import { limits } from '../shared/limits.ts';
 import { WheelEntry } from './deadline-wheel.ts';
 import type { LookupEngine } from './lookup-engine.ts';
 import type { MemberLane } from './member-lane.ts';
@@ -54,6 +55,11 @@ export abstract class KeyLookup extends WheelEntry {
     return this.#waiting === 0;
   }
 
+  /** What is left of its time, as far as the wheel knows: to a tick. */
+  get remainingMs(): number {
+    return Math.max(0, this.wheelDueTick * limits.deadlineTickMs - performance.now());
+  }
+
   get followerCount(): number {
     return this.#followers?.length ?? 0;
   }
@@ -95,6 +101,7 @@ export abstract class KeyLookup extends WheelEntry {
 
   protected abstract onFound(reply: Buffer, start: number, end: number): void;
   protected abstract onMissing(): void;
+  /** `version_not_held`: everybody who was asked says that it has no such slice of the version. Not for clients: see `clientCodeOf`. */
   protected abstract onFailure(code: ErrorCode): void;
 
   /** False when it was settled before: a late reply after the deadline. */
@@ -105,4 +112,9 @@ export abstract class KeyLookup extends WheelEntry {
     this.#engine.release(this);
     return true;
   }
+}
+
+/** What a client is told of a failure. */
+export function clientCodeOf(code: ErrorCode): ErrorCode {
+  return code === 'version_not_held' ? 'slice_unavailable' : code;
 }

@@ -6,6 +6,7 @@
 // before, since a kept-alive socket may be closed just when it is used. `deferred` is no failure: the reply was full, and at least one key was
 // answered. What a shard may have seen counts against the `RetryBudget`, unless its connection broke or it said that it has no such slice.
 
+import { setTimeout as pause } from 'node:timers/promises';
 import type { BatchFailure } from '../shared/batch-pool.ts';
 import { type BatchStatus, batchStatus } from '../shared/batch-wire.ts';
 import type { ErrorCode } from '../shared/errors.ts';
@@ -27,6 +28,8 @@ export type EngineOptions = {
   readonly cacheSize: number;
   /** Nobody listens at the address any more: the members should be asked at once. */
   readonly onRefused: (address: string) => void;
+  /** Nobody who should holds the version that is served: resolves when all members have been asked anew. */
+  readonly onNotHeld: () => Promise<void>;
 };
 
 export class LookupEngine {
@@ -40,13 +43,15 @@ export class LookupEngine {
   readonly #budget = new RetryBudget(performance.now());
   /** Ejected ones that wait for a key to be tried with. */
   readonly #probesDue = new Set<MemberLane>();
+  #served: RoutedVersion | undefined;
+  #askingAnew: Promise<void> | undefined;
   #flushScheduled = false;
   #pending = 0;
   #bulkPending = 0;
   /**
    * Since the start, in keys: for `/status`. `hedged` and `rescued`: asked of another one while the first still had them, since it was late, or
    * ejected; `moved`: taken out of a queue that stood still; `overBudget`: not asked again for want of budget; `unavailable`: failed at once,
-   * because everybody who holds the slice is gone.
+   * because everybody who holds the slice is gone; `rebound`: asked again of another version, since nobody held theirs any more.
    */
   readonly counts = {
     retries: 0,
@@ -59,11 +64,18 @@ export class LookupEngine {
     overloaded: 0,
     unavailable: 0,
     expired: 0,
+    rebound: 0,
   };
 
   constructor(options: EngineOptions) {
     this.#options = options;
     this.hotAnswers = new HotAnswers(options.cacheSize);
+  }
+
+  /** What is served from now on: requests that are admitted bind it. */
+  serve(version: RoutedVersion): void {
+    this.#served = version;
+    this.hotAnswers.serve(version.id);
   }
 
   /** Keys admitted and not settled. */
@@ -124,13 +136,39 @@ export class LookupEngine {
   }
 
   /** Admits a key: from now on it is settled exactly once, within the deadline. */
-  submit(lookup: KeyLookup): void {
+  submit(lookup: KeyLookup, deadlineMs: number = this.#options.deadlineMs): void {
     this.#pending++;
+    lookup.version.pending++;
     if (lookup.isBulk) this.#bulkPending++;
     if (this.#pending > limits.routerQueueMax || this.#bulkPending > bulkPendingMax) return this.#refuse(lookup);
     if (!this.#followFlight(lookup)) this.#askFirst(lookup);
     // What is refused at once needs no deadline.
-    if (!lookup.isSettled) this.#wheel.add(lookup, this.#options.deadlineMs);
+    if (!lookup.isSettled) this.#wheel.add(lookup, deadlineMs);
+  }
+
+  /** Whether a request whose key failed with `code` should bind another version: its own may be gone, and one that is served says so itself. */
+  mayRebind({ version }: KeyLookup, code: ErrorCode): boolean {
+    return code === 'version_not_held' || (goneWithVersion.has(code) && this.#served?.id !== version.id);
+  }
+
+  /**
+   * The version that such a request binds anew, and the time that is left for it; undefined: none is. When nobody holds what is served, it may
+   * be that this router stood still while all others went on: then the members are asked first.
+   */
+  async rebind(lookup: KeyLookup): Promise<Rebinding | undefined> {
+    const dueMs = performance.now() + lookup.remainingMs;
+    if (this.#served?.id === lookup.version.id) {
+      this.#pending++;
+      this.#askingAnew ??= this.#options.onNotHeld().finally(() => {
+        this.#askingAnew = undefined;
+      });
+      await Promise.race([this.#askingAnew, pause(lookup.remainingMs, undefined, { ref: false })]);
+      this.#pending--;
+    }
+    const remainingMs = dueMs - performance.now();
+    if (!this.#served || remainingMs <= 0) return undefined;
+    this.counts.rebound++;
+    return { version: this.#served, remainingMs };
   }
 
   /** The answer to a key of the version when it is a hot one: nothing needs to be submitted then. */
@@ -147,6 +185,7 @@ export class LookupEngine {
   release(lookup: KeyLookup): void {
     this.#wheel.remove(lookup);
     this.#pending--;
+    lookup.version.pending--;
     if (lookup.isBulk) this.#bulkPending--;
   }
 
@@ -353,6 +392,12 @@ export class LookupEngine {
   }
 }
 
+/** What a request that failed may be asked of instead. */
+export type Rebinding = { readonly version: RoutedVersion; readonly remainingMs: number };
+
+/** What may become of a key because its version is gone; all else has nothing to do with it. */
+const goneWithVersion: ReadonlySet<ErrorCode> = new Set(['slice_unavailable', 'slice_loading', 'slice_corrupt']);
+
 /** What became of a key at one member. */
 type FailedAttempt = {
   /** How the key ends when this was its last attempt. */
@@ -366,6 +411,6 @@ type FailedAttempt = {
 };
 
 /** What a shard says that has no such slice to look into: routes were out of date, and nothing was looked up. */
-const notHeldThere: FailedAttempt = { code: 'slice_unavailable', isFree: true, isSeen: true, isReset: false };
+const notHeldThere: FailedAttempt = { code: 'version_not_held', isFree: true, isSeen: true, isReset: false };
 const loadingThere: FailedAttempt = { ...notHeldThere, code: 'slice_loading' };
 const corruptThere: FailedAttempt = { ...notHeldThere, code: 'slice_corrupt' };

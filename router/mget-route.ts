@@ -8,23 +8,46 @@ import { isUtf8 } from 'node:buffer';
 import { type ErrorCode, PavostoreError } from '../shared/errors.ts';
 import { limits } from '../shared/limits.ts';
 import { fieldOf, JsonBytes } from './json-bytes.ts';
-import { KeyLookup } from './key-lookup.ts';
-import type { LookupEngine } from './lookup-engine.ts';
+import { clientCodeOf, KeyLookup } from './key-lookup.ts';
+import type { LookupEngine, Rebinding } from './lookup-engine.ts';
 import type { RoutedVersion } from './routed-version.ts';
 
 export type MgetResponse = { readonly versionId: string; readonly body: Buffer };
 
-/** Looks all keys up in `version`; resolves when each is settled, within the deadline. */
-export function answerMget(engine: LookupEngine, version: RoutedVersion, keys: readonly string[]): Promise<MgetResponse> {
+/** Looks all keys up in `version`; resolves when each is settled, within the deadline. When nobody holds that version any more, all in another one. */
+export async function answerMget(engine: LookupEngine, version: RoutedVersion, keys: readonly string[]): Promise<MgetResponse> {
+  const answer = await lookUpAll(engine, keys, { version, isRebound: false });
+  // A second time there is no other.
+  return 'body' in answer ? answer : ((await lookUpAll(engine, keys, { ...answer, isRebound: true })) as MgetResponse);
+}
+
+type Binding = { readonly version: RoutedVersion; readonly remainingMs?: number; readonly isRebound: boolean };
+
+/** The answer; or what to bind anew, unless that was done. */
+function lookUpAll(engine: LookupEngine, keys: readonly string[], binding: Binding): Promise<MgetResponse | Rebinding> {
+  const { version, remainingMs, isRebound } = binding;
   return new Promise((resolve) => {
     const results = new MgetResults(version.id, keys, (body) => resolve({ versionId: version.id, body }));
+    const request: MgetRequest = { engine, results, rebind: isRebound ? undefined : rebindOnce(engine, resolve) };
     for (let i = 0; i < keys.length; i++) {
       const hot = engine.findHot(version, keys[i]!);
-      if (hot === undefined) engine.submit(new MgetLookup(engine, version, keys[i]!, i, results));
+      if (hot === undefined) engine.submit(new MgetLookup(request, version, keys[i]!, i), remainingMs);
       else if (hot === null) results.settle(i, missing);
       else results.find(i, Buffer.from(hot, 'latin1'));
     }
   });
+}
+
+/** For the keys of one request that find their version gone: the first of them binds the whole request anew. */
+function rebindOnce(engine: LookupEngine, onRebinding: (rebinding: Rebinding) => void): (lookup: KeyLookup) => Promise<boolean> {
+  let isRebound: Promise<boolean> | undefined;
+  return (lookup) => {
+    isRebound ??= engine.rebind(lookup).then((rebinding) => {
+      if (rebinding) onRebinding(rebinding);
+      return rebinding !== undefined;
+    });
+    return isRebound;
+  };
 }
 
 /** The keys of a request body `{"keys":["a",{"base64":"…"}]}` as latin1 strings. Throws `body_malformed`, or the code of the key at fault. */
@@ -146,25 +169,35 @@ class MgetResults {
   }
 }
 
+type MgetRequest = {
+  readonly engine: LookupEngine;
+  readonly results: MgetResults;
+  /** Resolves to false when there is no other version to bind; undefined: it was bound anew once. */
+  readonly rebind: ((lookup: KeyLookup) => Promise<boolean>) | undefined;
+};
+
 class MgetLookup extends KeyLookup {
   readonly #keyIndex: number;
-  readonly #results: MgetResults;
+  readonly #request: MgetRequest;
 
-  constructor(engine: LookupEngine, version: RoutedVersion, key: string, keyIndex: number, results: MgetResults) {
-    super(engine, version, key, true);
+  constructor(request: MgetRequest, version: RoutedVersion, key: string, keyIndex: number) {
+    super(request.engine, version, key, true);
     this.#keyIndex = keyIndex;
-    this.#results = results;
+    this.#request = request;
   }
 
   protected override onFound(reply: Buffer, start: number, end: number): void {
-    this.#results.find(this.#keyIndex, reply, start, end);
+    this.#request.results.find(this.#keyIndex, reply, start, end);
   }
 
   protected override onMissing(): void {
-    this.#results.settle(this.#keyIndex, missing);
+    this.#request.results.settle(this.#keyIndex, missing);
   }
 
   protected override onFailure(code: ErrorCode): void {
-    this.#results.fail(this.#keyIndex, code);
+    const { engine, results, rebind } = this.#request;
+    if (rebind && engine.mayRebind(this, code))
+      void rebind(this).then((isRebound) => isRebound || results.fail(this.#keyIndex, clientCodeOf(code)));
+    else results.fail(this.#keyIndex, clientCodeOf(code));
   }
 }

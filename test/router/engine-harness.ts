@@ -28,6 +28,8 @@ class TestLookup extends KeyLookup {
 export class TestEngine {
   readonly engine: LookupEngine;
   readonly version: RoutedVersion;
+  /** Counter: how often the members were to be asked anew. */
+  askedAnew = 0;
   /** Counter: the addresses that refused or broke a connection. */
   readonly refused: string[] = [];
   readonly #table = new MemberTable();
@@ -35,9 +37,16 @@ export class TestEngine {
 
   constructor(shards: readonly FakeShard[], { deadlineMs = 10_000, cacheSize = 0 }: { deadlineMs?: number; cacheSize?: number } = {}) {
     this.#shards = shards;
-    this.engine = new LookupEngine({ deadlineMs, cacheSize, onRefused: (address) => this.refused.push(address) });
+    this.engine = new LookupEngine({
+      deadlineMs,
+      cacheSize,
+      onRefused: (address) => this.refused.push(address),
+      onNotHeld: async () => {
+        this.askedAnew++;
+      },
+    });
     this.version = this.versionOf(shards[0]!);
-    this.engine.hotAnswers.serve(this.version.id);
+    this.engine.serve(this.version);
     this.follow();
   }
 

@@ -2,7 +2,7 @@
 
 import type { MemberLane } from '../../router/member-lane.ts';
 import { RoutedVersion } from '../../router/routed-version.ts';
-import { chooseVersion } from '../../router/version-choice.ts';
+import { type ChoiceMemory, chooseVersion, noChoiceMemory } from '../../router/version-choice.ts';
 import type { SliceIndex } from '../../shared/key-hash.ts';
 import type { Member } from '../../shared/member-table.ts';
 import { includesSlice } from '../../shared/slice-ranges.ts';
@@ -19,7 +19,7 @@ export class SimulatedRouter {
   readonly #table;
   #version: RoutedVersion | undefined;
   #revision = -1;
-  #firstRoundMs: number | undefined;
+  #choiceMemory: ChoiceMemory = noChoiceMemory;
   /** Every slice had a holder once. */
   wasWhole = false;
 
@@ -45,18 +45,13 @@ export class SimulatedRouter {
 
   #follow(): void {
     const { nowMs } = this.#cluster.clock;
-    if (this.#poller.firstRoundDone) this.#firstRoundMs ??= nowMs;
     // The reports change seldom, and with them all that follows from them.
     if (this.#version && this.#revision === this.#table.revision) return;
     this.#revision = this.#table.revision;
     const { members } = this.#table;
-    const chosen = chooseVersion({
-      serving: this.#version,
-      members,
-      firstRoundDone: this.#poller.firstRoundDone,
-      waitedMs: nowMs - (this.#firstRoundMs ?? nowMs),
-      completeForMs: () => 0,
-    });
+    const { firstRoundDone } = this.#poller;
+    const { chosen, memory } = chooseVersion({ serving: this.#version, members, firstRoundDone, memory: this.#choiceMemory, nowMs });
+    this.#choiceMemory = memory;
     if (chosen) this.#version = new RoutedVersion(chosen);
     this.#version?.follow(members, ({ name, address }: Member) => ({ name, address }) satisfies NamedLane as unknown as MemberLane);
     this.wasWhole ||= this.#version !== undefined && Object.keys(this.#version.absentSlices()).length === 0;
