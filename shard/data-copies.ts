@@ -28,6 +28,7 @@ import type { ObjectStore } from '../shared/object-store.ts';
 import { readPlaceCurrent } from '../shared/place-layout.ts';
 import { fingerprintOf, placeText, readTextIfThere, withTemporaryFolder } from '../shared/placed-file.ts';
 import { countSlices } from '../shared/slice-ranges.ts';
+import { removeUnusedVersions } from './cached-versions.ts';
 import type { HealCounts } from './heal.ts';
 import { fetchManifest } from './manifest-source.ts';
 
@@ -57,6 +58,7 @@ export class DataCopies {
   #currentBadSinceMs: number | undefined;
   #manifestBadSinceMs: number | undefined;
   #manifestSeen = '';
+  #unusedLookedMs = performance.now();
   /** The folder has had a readable `current`: its absence is a loss, not how a shard with an empty disk begins. */
   #hadCurrent = false;
   #isGlancing = false;
@@ -123,13 +125,17 @@ export class DataCopies {
     }
   };
 
-  /** Looks whether `current` and the manifest that are in use are still in the folder, and writes them again when they are not. For every second or so. */
-  async glance(manifest: Manifest, current: Current): Promise<void> {
+  /**
+   * Looks whether `current` and the manifest that are in use are still in the folder, and writes them again when they are not; removes versions from a cache
+   * that nobody uses. `held`: what this shard has open. For every second or so.
+   */
+  async glance(manifest: Manifest, current: Current, held: readonly string[]): Promise<void> {
     if (this.#isGlancing) return;
     this.#isGlancing = true;
     try {
       await this.#glanceAtManifest(manifest);
       await this.#glanceAtCurrent(current);
+      await this.#removeUnused(current, held);
     } finally {
       this.#isGlancing = false;
     }
@@ -193,6 +199,18 @@ export class DataCopies {
     counts.corruptFound.current++;
     counts.healed.own++;
     log.warn(`current is written again: ${trouble}`);
+  }
+
+  /** With a source: nothing of what this shard holds, or anybody reports, or could go back to. */
+  async #removeUnused({ id, previousId }: Current, held: readonly string[]): Promise<void> {
+    const { dataDir, source, members, log } = this.#options;
+    const nowMs = performance.now();
+    if (!source || nowMs - this.#unusedLookedMs < limits.unusedLookIntervalMs) return;
+    this.#unusedLookedMs = nowMs;
+    const reported = members().flatMap(({ report }) => (report?.versions ?? []).map((version) => version.id));
+    const inUse = new Set([id, ...(previousId === undefined ? [] : [previousId]), ...held, ...reported]);
+    for (const removed of await removeUnusedVersions(dataDir, inUse))
+      log.info(`version ${removed} is removed from the cache: nobody uses it`);
   }
 
   /** What the members serve, when the folder says nothing of it, or has been behind for a while. */

@@ -96,7 +96,8 @@ export class SliceCare {
 
   /** `current` and manifest that are in use are looked after. Never rejects. */
   async glance(manifest: Manifest, current: Current): Promise<void> {
-    await this.#copies.glance(manifest, current).catch((error: Error) => this.#options.log.warn(error.message));
+    const held = this.#options.versions().map(({ id }) => id);
+    await this.#copies.glance(manifest, current, held).catch((error: Error) => this.#options.log.warn(error.message));
   }
 
   /** Its file was not here when it was to be loaded: it is brought when all others are loaded. */

@@ -301,6 +301,8 @@ export const limits = {
   /** A version of which members report more than the `current` at hand says is taken up after this long: the folder is behind, not on its way. */
   membersAheadMs: 10_000,
   manifestDeadlineMs: 10_000,
+  /** How often a shard with a source looks for versions in its cache that nobody uses any more. */
+  unusedLookIntervalMs: 60_000,
 
   // The local cluster.
   restartDelayMinMs: 100,
