@@ -6,9 +6,10 @@
 // The same key asked again while it is on its way is not asked twice: the later lookup follows the first and is settled with it. A
 // leader whose own deadline passes stays on its way as long as a follower waits.
 
+import { writeKey } from '../shared/batch-wire.ts';
 import type { ErrorCode } from '../shared/errors.ts';
 import { keyHash32OfLatin1, type SliceIndex, sliceIndexOf } from '../shared/key-hash.ts';
-import { limits } from '../shared/limits.ts';
+import type { WordBuffer } from '../shared/word-copy.ts';
 import { WheelEntry } from './deadline-wheel.ts';
 import type { LookupEngine } from './lookup-engine.ts';
 import type { MemberLane } from './member-lane.ts';
@@ -50,14 +51,21 @@ export abstract class KeyLookup extends WheelEntry {
     this.sliceIndex = sliceIndexOf(this.keyHash32, version.sliceBits);
   }
 
+  get keyCount(): number {
+    return 1;
+  }
+
+  get wireSize(): number {
+    return 2 + this.key.length;
+  }
+
+  writeTo(target: WordBuffer, at: number): number {
+    return writeKey(target, at, this.key);
+  }
+
   /** Nobody waits for it any more. */
   get isSettled(): boolean {
     return this.#waiting === 0;
-  }
-
-  /** What is left of its time, as far as the wheel knows: to a tick. */
-  get remainingMs(): number {
-    return Math.max(0, this.wheelDueTick * limits.deadlineTickMs - performance.now());
   }
 
   get followerCount(): number {

@@ -8,15 +8,17 @@
 
 import { setTimeout as pause } from 'node:timers/promises';
 import type { BatchFailure } from '../shared/batch-pool.ts';
-import { type BatchStatus, batchStatus } from '../shared/batch-wire.ts';
+import { batchStatus, type ReplyCursor } from '../shared/batch-wire.ts';
 import type { ErrorCode } from '../shared/errors.ts';
+import { keyHash32, sliceIndexOf } from '../shared/key-hash.ts';
 import { limits } from '../shared/limits.ts';
+import { type BulkLookup, BulkPart } from './bulk-lookup.ts';
 import { DeadlineWheel } from './deadline-wheel.ts';
 import { Flights } from './flights.ts';
 import { chooseHolder } from './holder-choice.ts';
 import { type HotAnswer, HotAnswers } from './hot-answers.ts';
 import type { KeyLookup } from './key-lookup.ts';
-import { type LaneBatch, MemberLane } from './member-lane.ts';
+import { type LaneBatch, type LaneEntry, MemberLane } from './member-lane.ts';
 import { RetryBudget } from './retry-budget.ts';
 import type { RoutedVersion } from './routed-version.ts';
 
@@ -109,7 +111,7 @@ export class LookupEngine {
     if (!lane) {
       lane = new MemberLane(address, this.#wheel, {
         onSent: (keyCount, nowMs) => this.#budget.sent(keyCount, nowMs),
-        onAnswer: (from, lookup, status, reply, start, end) => this.#answered(from, lookup, status, reply, start, end),
+        onAnswer: (from, entry, reply) => this.#answeredEntry(from, entry, reply),
         onFailure: (from, batch, failure) => this.#failed(from, batch, failure),
         onLate: (from, batch, nowMs) => this.#hedge(from, batch, nowMs),
         onStalled: (from) => this.#moveWaiting(from),
@@ -147,7 +149,7 @@ export class LookupEngine {
   }
 
   /** Whether a request whose key failed with `code` should bind another version: its own may be gone, and one that is served says so itself. */
-  mayRebind({ version }: KeyLookup, code: ErrorCode): boolean {
+  mayRebind({ version }: Binding, code: ErrorCode): boolean {
     return code === 'version_not_held' || (goneWithVersion.has(code) && this.#served?.id !== version.id);
   }
 
@@ -155,20 +157,36 @@ export class LookupEngine {
    * The version that such a request binds anew, and the time that is left for it; undefined: none is. When nobody holds what is served, it may
    * be that this router stood still while all others went on: then the members are asked first.
    */
-  async rebind(lookup: KeyLookup): Promise<Rebinding | undefined> {
-    const dueMs = performance.now() + lookup.remainingMs;
-    if (this.#served?.id === lookup.version.id) {
+  async rebind({ version, remainingMs: leftMs }: Binding): Promise<Binding | undefined> {
+    const dueMs = performance.now() + leftMs;
+    if (this.#served?.id === version.id) {
       this.#pending++;
       this.#askingAnew ??= this.#options.onNotHeld().finally(() => {
         this.#askingAnew = undefined;
       });
-      await Promise.race([this.#askingAnew, pause(lookup.remainingMs, undefined, { ref: false })]);
+      await Promise.race([this.#askingAnew, pause(leftMs, undefined, { ref: false })]);
       this.#pending--;
     }
     const remainingMs = dueMs - performance.now();
     if (!this.#served || remainingMs <= 0) return undefined;
     this.counts.rebound++;
     return { version: this.#served, remainingMs };
+  }
+
+  /** Admits all keys of a request together: each is settled exactly once, within the deadline. */
+  submitBulk(bulk: BulkLookup, deadlineMs: number = this.#options.deadlineMs): void {
+    const count = bulk.keys.starts.length;
+    const isRoomy = this.#pending + count <= limits.routerQueueMax && this.#bulkPending + count <= bulkPendingMax;
+    if (!isRoomy || this.#probesDue.size > 0) {
+      // Then what is to be done is decided for each key.
+      for (let i = 0; i < count; i++) this.submit(bulk.takeOut(i), deadlineMs);
+      return;
+    }
+    this.#pending += count;
+    bulk.version.pending += count;
+    this.#bulkPending += count;
+    for (const [lane, part] of this.#partsOf(bulk)) this.#pushPart(lane, part);
+    if (!bulk.isSettled) this.#wheel.add(bulk, deadlineMs);
   }
 
   /** The answer to a key of the version when it is a hot one: nothing needs to be submitted then. */
@@ -187,6 +205,14 @@ export class LookupEngine {
     this.#pending--;
     lookup.version.pending--;
     if (lookup.isBulk) this.#bulkPending--;
+  }
+
+  /** Called by a bulk look-up when one of its keys is settled. */
+  releaseBulk(bulk: BulkLookup): void {
+    this.#pending--;
+    bulk.version.pending--;
+    this.#bulkPending--;
+    if (bulk.isSettled) this.#wheel.remove(bulk);
   }
 
   async close(): Promise<void> {
@@ -231,6 +257,64 @@ export class LookupEngine {
     }
   }
 
+  /** The keys of a request by lane, in parts; those that nobody can be asked for are settled. */
+  #partsOf(bulk: BulkLookup): [MemberLane, BulkPart][] {
+    const { version } = bulk;
+    const { source, starts, ends } = bulk.keys;
+    const parts: [MemberLane, BulkPart][] = [];
+    for (let i = 0; i < starts.length; i++) {
+      const sliceIndex = sliceIndexOf(keyHash32(source.bytes, starts[i], ends[i]), version.sliceBits);
+      const holders = version.holdersOf(sliceIndex);
+      const lane = chooseHolder(holders, undefined, undefined);
+      if (lane) {
+        const part = lane.gather(bulk, i);
+        if (part) parts.push([lane, part]);
+        continue;
+      }
+      if (holders.length > 0) this.counts.unavailable++;
+      bulk.settleFailed(i, holders.length > 0 ? 'slice_unavailable' : version.absenceOf(sliceIndex));
+    }
+    return parts;
+  }
+
+  #pushPart(lane: MemberLane, part: BulkPart): void {
+    lane.endGathering();
+    if (!lane.isFullFor(part)) {
+      lane.push(part);
+      this.#flushLater(lane);
+      return;
+    }
+    // As many of its keys as there is room for, or another lane for them.
+    for (const i of part.indices) {
+      const lookup = part.request.takeOut(i);
+      this.#askFirst(lookup);
+      if (!lookup.isSettled) this.#wheel.add(lookup, this.#options.deadlineMs);
+    }
+  }
+
+  /** A key that `lane` was asked for among others, as a look-up of its own. */
+  #takeOut(lane: MemberLane, bulk: BulkLookup, keyIndex: number): KeyLookup {
+    const leftMs = Math.max(0, bulk.wheelDueTick * limits.deadlineTickMs - performance.now());
+    const lookup = bulk.takeOut(keyIndex);
+    if (bulk.isSettled) this.#wheel.remove(bulk);
+    this.#note(lookup, lane);
+    this.#wheel.add(lookup, leftMs);
+    return lookup;
+  }
+
+  /** All keys of the entries that somebody waits for, as look-ups of their own. */
+  #takeApart(lane: MemberLane, entries: readonly LaneEntry[]): KeyLookup[] {
+    const lookups: KeyLookup[] = [];
+    for (const entry of entries) {
+      if (!(entry instanceof BulkPart)) lookups.push(entry);
+      else {
+        entry.lookups ??= entry.isSettled ? [] : entry.indices.map((i) => this.#takeOut(lane, entry.request, i));
+        lookups.push(...entry.lookups);
+      }
+    }
+    return lookups;
+  }
+
   #push(lookup: KeyLookup, lane: MemberLane): void {
     if (lane.isFullFor(lookup)) {
       // It may still be under way elsewhere.
@@ -268,7 +352,28 @@ export class LookupEngine {
     this.#dirty.clear();
   }
 
-  #answered(lane: MemberLane, lookup: KeyLookup, status: BatchStatus, reply: Buffer, start: number, end: number): void {
+  #answeredEntry(lane: MemberLane, entry: LaneEntry, reply: ReplyCursor): void {
+    if (entry instanceof BulkPart) return this.#answeredPart(lane, entry, reply);
+    reply.next();
+    this.#answered(lane, entry, reply);
+  }
+
+  #answeredPart(lane: MemberLane, part: BulkPart, reply: ReplyCursor): void {
+    const { request, indices, lookups } = part;
+    // Since when it has been taken apart, or nobody has waited for it, is the same for all of its keys.
+    const isSettled = request.isSettled;
+    for (let n = 0; n < indices.length; n++) {
+      reply.next();
+      if (lookups) {
+        if (n < lookups.length) this.#answered(lane, lookups[n]!, reply);
+      } else if (isSettled) continue;
+      else if (reply.status === batchStatus.found) request.settleFound(indices[n]!, reply.reply, reply.start, reply.end);
+      else if (reply.status === batchStatus.missing) request.settleMissing(indices[n]!);
+      else this.#answered(lane, this.#takeOut(lane, request, indices[n]!), reply);
+    }
+  }
+
+  #answered(lane: MemberLane, lookup: KeyLookup, { status, reply, start, end }: ReplyCursor): void {
     // Nobody waits for it: its deadline has passed, or another holder was faster.
     if (lookup.isSettled) {
       lookup.outstanding--;
@@ -317,7 +422,7 @@ export class LookupEngine {
       isSeen,
       isReset: failure === 'reset',
     };
-    for (const lookup of batch.lookups) this.#attemptFailed(lane, lookup, attempt);
+    for (const lookup of this.#takeApart(lane, batch.entries)) this.#attemptFailed(lane, lookup, attempt);
   }
 
   /** The last of its attempts decides: another holder, or the end. */
@@ -339,7 +444,7 @@ export class LookupEngine {
 
   /** The keys of a late batch are sent to others as well, as far as these have their hands free. */
   #hedge(lane: MemberLane, batch: LaneBatch, nowMs: number): void {
-    for (const lookup of batch.lookups) {
+    for (const lookup of this.#takeApart(lane, batch.entries)) {
       const other = this.#otherFor(lane, lookup);
       if (other?.isFree && this.#sendTwice(lookup, other, batch, nowMs)) this.counts.hedged++;
     }
@@ -350,7 +455,7 @@ export class LookupEngine {
     this.#moveWaiting(lane);
     if (lane.health.ejectedFor !== 'silence') return;
     for (const batch of underWay) {
-      for (const lookup of batch.lookups) {
+      for (const lookup of this.#takeApart(lane, batch.entries)) {
         const other = this.#otherFor(lane, lookup);
         if (other && !other.isAvoided && this.#sendTwice(lookup, other, batch, nowMs)) this.counts.rescued++;
       }
@@ -378,7 +483,7 @@ export class LookupEngine {
   /** The keys in the queue of a lane that stands still go to others, as far as there are any: nobody has seen them yet. */
   #moveWaiting(lane: MemberLane): void {
     if (lane.waiting === 0) return;
-    for (const lookup of lane.takeWaiting()) {
+    for (const lookup of this.#takeApart(lane, lane.takeWaiting())) {
       const other =
         lookup.asks < limits.keyAsksMax ? chooseHolder(lookup.version.holdersOf(lookup.sliceIndex), lane, undefined) : undefined;
       if (other && !other.isAvoided && !other.isFullFor(lookup)) {
@@ -392,8 +497,8 @@ export class LookupEngine {
   }
 }
 
-/** What a request that failed may be asked of instead. */
-export type Rebinding = { readonly version: RoutedVersion; readonly remainingMs: number };
+/** What a request is asked of, and the time that it has. */
+export type Binding = { readonly version: RoutedVersion; readonly remainingMs: number };
 
 /** What may become of a key because its version is gone; all else has nothing to do with it. */
 const goneWithVersion: ReadonlySet<ErrorCode> = new Set(['slice_unavailable', 'slice_loading', 'slice_corrupt']);

@@ -9,8 +9,9 @@
 // gone. A lane owns its sockets. It never retries: what failed goes back to the engine.
 
 import { type BatchFailure, BatchPool, type SentBatch } from '../shared/batch-pool.ts';
-import { type BatchStatus, batchStatus, encodeBatchRequest, isBatchReply, readBatchReply } from '../shared/batch-wire.ts';
+import { encodeBatch, isBatchReply, ReplyCursor } from '../shared/batch-wire.ts';
 import { limits } from '../shared/limits.ts';
+import { type BulkLookup, BulkPart } from './bulk-lookup.ts';
 import { type DeadlineWheel, WheelEntry } from './deadline-wheel.ts';
 import type { KeyLookup } from './key-lookup.ts';
 import { MemberHealth } from './member-health.ts';
@@ -20,8 +21,8 @@ import { WaitingKeys } from './waiting-keys.ts';
 export type LaneEvents = {
   /** So many keys leave. */
   readonly onSent: (keyCount: number, nowMs: number) => void;
-  /** The shard answered `status` for the key: for `found` the value is in `reply` from `start` to `end`. */
-  readonly onAnswer: (lane: MemberLane, lookup: KeyLookup, status: BatchStatus, reply: Buffer, start: number, end: number) => void;
+  /** The shard answered for the entry: its keys are the next ones of `reply`, and are all read from there. */
+  readonly onAnswer: (lane: MemberLane, entry: LaneEntry, reply: ReplyCursor) => void;
   /** The whole batch has no answer. */
   readonly onFailure: (lane: MemberLane, batch: LaneBatch, failure: BatchFailure) => void;
   /** The batch is late by what its member usually takes, and the router itself is not. */
@@ -34,9 +35,13 @@ export type LaneEvents = {
   readonly onProbeDue: (lane: MemberLane) => void;
 };
 
+/** What waits and leaves as one: a key, or the keys of one /mget. */
+export type LaneEntry = KeyLookup | BulkPart;
+
 /** Keys that left together. */
 export class LaneBatch extends WheelEntry {
-  readonly lookups: readonly KeyLookup[];
+  readonly entries: readonly LaneEntry[];
+  readonly keyCount: number;
   readonly sentMs: number;
   readonly isProbe: boolean;
   readonly hasBulk: boolean;
@@ -46,13 +51,14 @@ export class LaneBatch extends WheelEntry {
   sent: SentBatch | undefined = undefined;
   readonly #onDue: (batch: LaneBatch) => void;
 
-  constructor(lookups: readonly KeyLookup[], options: { sentMs: number; isProbe: boolean; onDue: (batch: LaneBatch) => void }) {
+  constructor(entries: readonly LaneEntry[], options: { sentMs: number; isProbe: boolean; onDue: (batch: LaneBatch) => void }) {
     super();
-    this.lookups = lookups;
+    this.entries = entries;
+    this.keyCount = entries.reduce((sum, { keyCount }) => sum + keyCount, 0);
     this.sentMs = options.sentMs;
     this.isProbe = options.isProbe;
     // Keys of /mgets stand behind the others.
-    this.hasBulk = lookups.at(-1)!.isBulk;
+    this.hasBulk = entries.at(-1)!.isBulk;
     this.#onDue = options.onDue;
   }
 
@@ -72,7 +78,9 @@ export class MemberLane {
   readonly #pool: BatchPool;
   readonly #wheel: DeadlineWheel;
   readonly #events: LaneEvents;
-  readonly #waiting = new WaitingKeys<KeyLookup>();
+  readonly #waiting = new WaitingKeys<LaneEntry>();
+  /** The last part of the request that is being admitted just now. */
+  #gathered: BulkPart | undefined;
   readonly #underWay = new Set<LaneBatch>();
   readonly #onDue = (batch: LaneBatch): void => this.#due(batch);
   #probesInFlight = 0;
@@ -127,12 +135,30 @@ export class MemberLane {
     return !this.#isAvoided && this.#waiting.count < limits.batchKeysMax && this.#usualInFlight < limits.batchesInFlightMax;
   }
 
-  isFullFor(lookup: KeyLookup): boolean {
-    return this.#waiting.isFullFor(lookup, this.#wheel.tick);
+  isFullFor(entry: LaneEntry): boolean {
+    return this.#waiting.isFullFor(entry, this.#wheel.tick);
   }
 
-  push(lookup: KeyLookup): void {
-    this.#waiting.push(lookup);
+  push(entry: LaneEntry): void {
+    this.#waiting.push(entry);
+  }
+
+  /** One more key of the request that is being admitted; returns its part when that is a new one, for the caller to push once it is whole. */
+  gather(request: BulkLookup, keyIndex: number): BulkPart | undefined {
+    let part = this.#gathered;
+    if (part && part.keyCount < limits.bulkBatchKeysMin) {
+      part.add(keyIndex);
+      return undefined;
+    }
+    part = new BulkPart(request);
+    part.add(keyIndex);
+    this.#gathered = part;
+    return part;
+  }
+
+  /** The request that was being admitted is. */
+  endGathering(): void {
+    this.#gathered = undefined;
   }
 
   /** Sends what waits, as far as batches may be under way. */
@@ -145,7 +171,7 @@ export class MemberLane {
   }
 
   /** All that waits and has somebody waiting for it; the owner sends it elsewhere, or pushes it again. */
-  takeWaiting(): KeyLookup[] {
+  takeWaiting(): LaneEntry[] {
     return this.#waiting.takeAll();
   }
 
@@ -199,22 +225,23 @@ export class MemberLane {
     }, limits.batchPatienceMs);
   }
 
-  #send(lookups: readonly KeyLookup[], isProbe: boolean): void {
+  #send(entries: readonly LaneEntry[], isProbe: boolean): void {
     const nowMs = now();
-    const batch = new LaneBatch(lookups, { sentMs: nowMs, isProbe, onDue: this.#onDue });
+    const batch = new LaneBatch(entries, { sentMs: nowMs, isProbe, onDue: this.#onDue });
+    const { keyCount } = batch;
     this.#underWay.add(batch);
-    this.#keysInFlight += lookups.length;
+    this.#keysInFlight += keyCount;
     if (isProbe) this.#probesInFlight++;
     if (batch.hasBulk) this.#bulkBatchesInFlight++;
     this.counts.batches++;
-    this.counts.keys += lookups.length;
+    this.counts.keys += keyCount;
     this.health.sent(nowMs);
-    this.#events.onSent(lookups.length, nowMs);
+    this.#events.onSent(keyCount, nowMs);
     this.#callAfter(batch, isProbe ? limits.ejectSilenceMs : this.health.hedgeDelayMs, nowMs);
-    const { idBytes } = lookups[0]!.version;
-    batch.sent = this.#pool.send(encodeBatchRequest(idBytes, lookups, this.#pool.headRoom), {
+    const { idBytes } = entries[0]!.version;
+    batch.sent = this.#pool.send(encodeBatch(idBytes, entries, this.#pool.headRoom), {
       onReply: (reply) => {
-        if (isBatchReply(reply, idBytes, lookups.length)) this.#answered(batch, reply);
+        if (isBatchReply(reply, idBytes, keyCount)) this.#answered(batch, reply);
         else this.#failed(batch, 'wrong');
         this.flush();
       },
@@ -233,12 +260,9 @@ export class MemberLane {
       this.#isStalled = false;
       this.#follow(nowMs);
     }
-    let deferredCount = 0;
-    readBatchReply(reply, (i, status, start, end) => {
-      if (status === batchStatus.deferred) deferredCount++;
-      this.#events.onAnswer(this, batch.lookups[i]!, status, reply, start, end);
-    });
-    if (deferredCount === batch.lookups.length) this.#pause();
+    const cursor = new ReplyCursor(reply);
+    for (const entry of batch.entries) this.#events.onAnswer(this, entry, cursor);
+    if (cursor.deferredCount === batch.keyCount) this.#pause();
   }
 
   #failed(batch: LaneBatch, failure: BatchFailure): void {
@@ -265,7 +289,7 @@ export class MemberLane {
   #landed(batch: LaneBatch): void {
     this.#wheel.remove(batch);
     this.#underWay.delete(batch);
-    this.#keysInFlight -= batch.lookups.length;
+    this.#keysInFlight -= batch.keyCount;
     if (batch.isProbe) this.#probesInFlight--;
     if (batch.hasBulk) this.#bulkBatchesInFlight--;
   }

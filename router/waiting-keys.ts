@@ -8,9 +8,10 @@
 
 import { limits } from '../shared/limits.ts';
 
-/** What the queue reads of a key on its way. */
+/** What the queue reads of a key on its way, or of some keys of one /mget: at most `bulkBatchKeysMin`, so that they always fit a batch. */
 export type WaitingKey = {
   readonly isBulk: boolean;
+  readonly keyCount: number;
   readonly isSettled: boolean;
   readonly version: { readonly id: string };
 };
@@ -20,11 +21,13 @@ const bulkMax = Math.floor(limits.memberQueueMax * limits.bulkQueueShare);
 export class WaitingKeys<Key extends WaitingKey> {
   #single: Key[] = [];
   #bulk: Key[] = [];
+  /** In keys. */
+  #bulkCount = 0;
   /** When settled keys were last taken out of a full queue. */
   #sweptTick = -1;
 
   get count(): number {
-    return this.#single.length + this.#bulk.length;
+    return this.#single.length + this.#bulkCount;
   }
 
   get singleCount(): number {
@@ -32,30 +35,36 @@ export class WaitingKeys<Key extends WaitingKey> {
   }
 
   push(key: Key): void {
-    if (key.isBulk) this.#bulk.push(key);
-    else this.#single.push(key);
+    if (key.isBulk) {
+      this.#bulk.push(key);
+      this.#bulkCount += key.keyCount;
+    } else this.#single.push(key);
   }
 
   /**
    * True when there is no room for another key of this kind, among keys that still have somebody waiting for them. `tick`: of the deadline
    * wheel, which stands still while keys are pushed, however long that takes.
    */
-  isFullFor({ isBulk }: WaitingKey, tick: number): boolean {
-    if (this.#hasRoomFor(isBulk)) return false;
+  isFullFor(key: WaitingKey, tick: number): boolean {
+    if (this.#hasRoomFor(key)) return false;
     // Hardly anything but a deadline settles what waits: to look for each key that is refused would cost more than to answer it.
     if (tick === this.#sweptTick) return true;
     this.#sweptTick = tick;
     this.#single = this.#single.filter(isUnsettled);
     this.#bulk = this.#bulk.filter(isUnsettled);
-    return !this.#hasRoomFor(isBulk);
+    this.#bulkCount = countKeys(this.#bulk);
+    return !this.#hasRoomFor(key);
   }
 
   /** The first keys of one version, as many as fit; none of /mgets without `withBulk`. */
   takeBatch({ withBulk }: { withBulk: boolean }): Key[] {
     const batch: Key[] = [];
-    const bulkMin = withBulk ? Math.min(this.#bulk.length, limits.bulkBatchKeysMin) : 0;
+    const bulkMin = withBulk ? Math.min(this.#bulkCount, limits.bulkBatchKeysMin) : 0;
     this.#single = takeFrom(this.#single, batch, limits.batchKeysMax - bulkMin);
-    if (withBulk) this.#bulk = takeFrom(this.#bulk, batch, limits.batchKeysMax);
+    if (withBulk && this.#bulk.length > 0) {
+      this.#bulk = takeFrom(this.#bulk, batch, limits.batchKeysMax);
+      this.#bulkCount = countKeys(this.#bulk);
+    }
     return batch;
   }
 
@@ -64,27 +73,35 @@ export class WaitingKeys<Key extends WaitingKey> {
     const keys = [...this.#single, ...this.#bulk].filter(isUnsettled);
     this.#single = [];
     this.#bulk = [];
+    this.#bulkCount = 0;
     return keys;
   }
 
-  #hasRoomFor(isBulk: boolean): boolean {
-    return this.count < limits.memberQueueMax && !(isBulk && this.#bulk.length >= bulkMax);
+  #hasRoomFor({ isBulk, keyCount }: WaitingKey): boolean {
+    return this.count + keyCount <= limits.memberQueueMax && !(isBulk && this.#bulkCount + keyCount > bulkMax);
   }
 }
 
 /** Moves the first keys from `queue` to `batch`, up to `countMax` in it, all of one version; returns what stays. */
 function takeFrom<Key extends WaitingKey>(queue: Key[], batch: Key[], countMax: number): Key[] {
+  let count = countKeys(batch);
   let taken = 0;
   for (const key of queue) {
-    if (batch.length >= countMax) break;
     if (!key.isSettled) {
-      if (batch.length > 0 && key.version.id !== batch[0]!.version.id) break;
+      count += key.keyCount;
+      if (count > countMax || (batch.length > 0 && key.version.id !== batch[0]!.version.id)) break;
       batch.push(key);
     }
     taken++;
   }
   if (taken === 0) return queue;
   return taken === queue.length ? [] : queue.slice(taken);
+}
+
+function countKeys(keys: readonly WaitingKey[]): number {
+  let count = 0;
+  for (const { keyCount } of keys) count += keyCount;
+  return count;
 }
 
 function isUnsettled(key: WaitingKey): boolean {

@@ -9,6 +9,50 @@ import type { Manifest } from '../shared/manifest.ts';
 import { lastRefusal, noPublications, type Publications, refusalOf } from '../shared/publications.ts';
 import type { PublishedId, RefusedVersion } from '../shared/status-report.ts';
 
+/** What follows from what is published. */
+export type Wanted = {
+  /** What should be served; undefined as long as nothing is published that could be. */
+  readonly version: PublishedId | undefined;
+  /** It is only the version before the published one, which is refused. */
+  readonly isFallback: boolean;
+  readonly refused: readonly RefusedVersion[];
+};
+
+/** `faultOf`: why a version cannot be read; undefined when it can. */
+export function wantedOf(current: Current, publications: Publications, faultOf: (id: string) => string | undefined): Wanted {
+  const whyNot = (version: PublishedId): string | undefined => refusalOf(publications, version)?.join('; ') ?? faultOf(version.id);
+  const published = { id: current.id, sequence: current.sequence };
+  const why = whyNot(published);
+  const last = lastRefusal(publications);
+  const lastRefused = last ? [{ id: last.id, why: last.reasons.join('; ') }] : [];
+  if (why === undefined) return { version: published, isFallback: false, refused: lastRefused };
+  const before = versionBefore(current, publications);
+  const whyNotBefore = before && whyNot(before);
+  const refused = [{ ...published, why }, ...(whyNotBefore === undefined ? [] : [{ ...before!, why: whyNotBefore }]), ...lastRefused];
+  return { version: whyNotBefore === undefined ? before : undefined, isFallback: true, refused };
+}
+
+/** The version before the published one, under the sequence that it had, or the greatest that it can have had. */
+function versionBefore({ sequence, previousId }: Current, { list }: Publications): PublishedId | undefined {
+  if (previousId === undefined) return undefined;
+  const publication = list.findLast((each) => each.id === previousId && (each.sequence ?? sequence) < sequence);
+  return { id: previousId, sequence: publication?.sequence ?? sequence - 1 };
+}
+
+/** Somebody went back behind the version since it was published. */
+export function isTakenBack({ id, sequence }: PublishedId, current: Current, { list }: Publications): boolean {
+  return list.some(
+    (each) =>
+      each.act !== 'publish' &&
+      each.id !== id &&
+      each.sequence !== undefined &&
+      each.sequence > sequence &&
+      each.sequence <= current.sequence,
+  );
+}
+
+const nothingWanted: Wanted = { version: undefined, isFallback: false, refused: [] };
+
 /** Manifests that were read and are not needed any more are a few megabytes at the most. */
 const manifestsMax = 4;
 
@@ -30,9 +74,7 @@ export class CurrentWatch {
   #gone: ReadonlySet<string> = new Set();
   #publications: Publications = noPublications;
   #current: Current | undefined;
-  #wanted: PublishedId | undefined;
-  #isFallback = false;
-  #refused: readonly RefusedVersion[] = [];
+  #wanted: Wanted = nothingWanted;
   /** Why `current` could not be read the last time, or is not followed; empty: all is well. */
   trouble = '';
 
@@ -45,18 +87,8 @@ export class CurrentWatch {
     return this.#current;
   }
 
-  /** What should be served; undefined as long as nothing is published that could be. */
-  get wanted(): PublishedId | undefined {
+  get wanted(): Wanted {
     return this.#wanted;
-  }
-
-  /** The wanted version is only the one before. */
-  get isFallback(): boolean {
-    return this.#isFallback;
-  }
-
-  get refused(): readonly RefusedVersion[] {
-    return this.#refused;
   }
 
   isUnreadable(id: string): boolean {
@@ -64,12 +96,8 @@ export class CurrentWatch {
   }
 
   /** Somebody went back behind it since it was published, or its files are gone. */
-  isWithdrawn({ id, sequence }: PublishedId): boolean {
-    if (this.#gone.has(id)) return true;
-    return this.#publications.list.some(
-      (each) =>
-        each.act !== 'publish' && each.id !== id && each.sequence !== undefined && sequence < each.sequence && this.#isPast(each.sequence),
-    );
+  isWithdrawn(version: PublishedId): boolean {
+    return this.#gone.has(version.id) || (this.#current !== undefined && isTakenBack(version, this.#current, this.#publications));
   }
 
   /** The manifest of a version: whoever takes it keeps it. Throws `version_missing`; the version is unreadable then, until the next look. */
@@ -99,33 +127,12 @@ export class CurrentWatch {
   }
 
   async #follow(current: Current, held: ReadonlySet<string>): Promise<void> {
-    const refused: RefusedVersion[] = [];
-    const canServe = async ({ id, sequence }: PublishedId): Promise<boolean> => {
-      const reasons = refusalOf(this.#publications, { id, sequence });
-      const why = reasons?.join('; ') ?? (held.has(id) || (await this.#readManifest(id)) ? undefined : this.#unreadable.get(id));
-      if (why !== undefined) refused.push({ id, sequence, why });
-      return why === undefined;
-    };
-    const before = this.#beforeOf(current);
-    const isServable = await canServe(current);
-    const wanted = isServable ? { id: current.id, sequence: current.sequence } : before && (await canServe(before)) ? before : undefined;
-    const last = lastRefusal(this.#publications);
-    if (last) refused.push({ id: last.id, why: last.reasons.join('; ') });
+    const { id, previousId } = current;
+    const wanted = (): Wanted => wantedOf(current, this.#publications, (each) => (held.has(each) ? undefined : this.#unreadable.get(each)));
+    if (!held.has(id)) await this.#readManifest(id);
+    if (wanted().isFallback && previousId !== undefined && !held.has(previousId)) await this.#readManifest(previousId);
+    this.#wanted = wanted();
     this.#current = current;
-    this.#isFallback = !isServable;
-    this.#wanted = wanted;
-    this.#refused = refused;
-  }
-
-  /** The version before the published one, under the sequence that it had, or the greatest that it can have had. */
-  #beforeOf({ sequence, previousId }: Current): PublishedId | undefined {
-    if (previousId === undefined) return undefined;
-    const publication = this.#publications.list.findLast((each) => each.id === previousId && (each.sequence ?? sequence) < sequence);
-    return { id: previousId, sequence: publication?.sequence ?? sequence - 1 };
-  }
-
-  #isPast(sequence: number): boolean {
-    return this.#current !== undefined && sequence <= this.#current.sequence;
   }
 
   /** Without them `current` alone counts. */

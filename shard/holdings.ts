@@ -81,7 +81,7 @@ export class Holdings {
       const why = this.#keeper.shortageOf(version);
       return why === undefined ? [] : { id: version.id, sequence: version.sequence, why };
     });
-    return [...this.#watch.refused, ...short];
+    return [...this.#watch.wanted.refused, ...short];
   }
 
   /** The slices of the served version that placement gives this shard. */
@@ -118,9 +118,9 @@ export class Holdings {
     // What is served goes on being served.
     if (trouble !== '' && trouble !== this.#troubleTold) this.#options.log.error(`published version: ${trouble}`);
     this.#troubleTold = trouble;
-    const refused = this.#watch.refused.map(({ id, why }) => `version ${id} is refused: ${why}`).join('; ');
-    const { wanted, isFallback } = this.#watch;
-    const instead = isFallback ? `; ${wanted ? `the one before it, ${wanted.id}, is served` : 'nor is the one before it'}` : '';
+    const { version, isFallback, refused: list } = this.#watch.wanted;
+    const refused = list.map(({ id, why }) => `version ${id} is refused: ${why}`).join('; ');
+    const instead = isFallback ? `; ${version ? `the one before it, ${version.id}, is served` : 'nor is the one before it'}` : '';
     if (refused !== '' && refused !== this.#refusedTold) this.#options.log.error(refused + instead);
     this.#refusedTold = refused;
   }
@@ -196,8 +196,8 @@ export class Holdings {
         isLeased: this.#leases.has(version.id, nowMs),
         isLoaded: this.#isLoaded(version),
       })),
-      wanted: this.#watch.wanted,
-      isFallback: this.#watch.isFallback,
+      wanted: this.#watch.wanted.version,
+      isFallback: this.#watch.wanted.isFallback,
       isWithdrawn: (version) => this.#watch.isWithdrawn(version),
       isUnreadable: (id) => this.#watch.isUnreadable(id),
       havePolledSince: (sinceMs) => this.#leases.havePolledSince(sinceMs, nowMs),

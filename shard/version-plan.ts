@@ -83,7 +83,8 @@ export function planVersions(input: VersionPlanInput): VersionPlan {
 
   const isNeeded = (each: PlannedVersion): boolean => {
     if (each === serving || isInUse(each)) return true;
-    if (each.sequence < serving!.sequence) return !isComplete(serving!);
+    // What nobody uses makes room where the version that is used can only be whole again as the next one.
+    if (each.sequence < serving!.sequence) return !isComplete(serving!) && !isOvertaken(input, serving!);
     return !isSkipped(input, each);
   };
   const unneeded = held.filter((each) => !isNeeded(each));
@@ -105,15 +106,22 @@ function isOlderNaming(held: PublishedId, wanted: PublishedId): boolean {
 }
 
 /** A next version that is not worth finishing. */
-function isSkipped({ members, self, wanted, isWithdrawn }: VersionPlanInput, next: PublishedId): boolean {
+function isSkipped(input: VersionPlanInput, next: PublishedId): boolean {
+  const { wanted, isWithdrawn } = input;
+  if (wanted?.id === next.id) return false;
   if (isWithdrawn(next)) return true;
-  if (!wanted || wanted.sequence <= next.sequence) return false;
+  return isOvertaken(input, next);
+}
+
+/** It can never be whole: somebody lacks it, and has the newer one that is wanted, or is about to. */
+function isOvertaken({ members, self, wanted }: VersionPlanInput, version: PublishedId): boolean {
+  if (!wanted || wanted.sequence <= version.sequence) return false;
   return members.some(
     (member) =>
       member.name !== self &&
       isStaying(member) &&
-      member.versions.some(({ sequence }) => sequence > next.sequence) &&
-      !member.versions.some(({ id }) => id === next.id),
+      member.versions.some(({ sequence }) => sequence > version.sequence) &&
+      !member.versions.some(({ id }) => id === version.id),
   );
 }
 

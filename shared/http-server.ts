@@ -169,6 +169,11 @@ function readPlainRequests(
         from.unshift(bytes);
         from.resume();
       },
+      refuse: (from, code) => {
+        // It may go at any time from now on, and nobody else listens.
+        from.on('error', () => {});
+        refuseSocket(from, code);
+      },
       onEnd: (ended) => connections.delete(ended),
     });
     connections.add(connection);

@@ -39,6 +39,8 @@ export type PlainConnectionOwner = {
   readonly isClosing: () => boolean;
   /** `bytes` is all that has come and is not answered. */
   readonly handOver: (socket: Socket, bytes: Buffer) => void;
+  /** Tells the client why, and ends the connection. */
+  readonly refuse: (socket: Socket, code: 'request_timeout') => void;
   readonly onEnd: (connection: PlainConnection) => void;
 };
 
@@ -181,7 +183,7 @@ export class PlainConnection implements GetExchange, PostExchange {
       this.#partial = undefined;
       this.#socket.setTimeout(keptIdleMs);
       this.#answerPost(post, Buffer.concat(pieces, partial.size));
-    } else if (performance.now() - sinceMs > limits.requestTimeoutMs) this.#giveUp(partial);
+    } else if (performance.now() - sinceMs > limits.requestTimeoutMs) this.#giveUp();
   }
 
   #answerPost(post: PlainPost, bytes: Buffer): void {
@@ -191,10 +193,11 @@ export class PlainConnection implements GetExchange, PostExchange {
     this.#read();
   }
 
-  /** It takes too long to come: Node, which measures such times, tells the client. */
-  #giveUp({ pieces, size }: PartialPost): void {
+  /** The body does not come in time. */
+  #giveUp(): void {
     this.#partial = undefined;
-    this.#handOver(Buffer.concat(pieces, size));
+    this.#leave();
+    this.#owner.refuse(this.#socket, 'request_timeout');
   }
 
   /** The client knows what it wants: it may be idle for long. */
@@ -209,10 +212,15 @@ export class PlainConnection implements GetExchange, PostExchange {
   }
 
   #handOver(bytes: Buffer): void {
+    this.#leave();
+    this.#owner.handOver(this.#socket, bytes);
+  }
+
+  /** The socket is somebody else's from now on. */
+  #leave(): void {
     this.#unsubscribe();
     this.#socket.setTimeout(0);
     this.#owner.onEnd(this);
-    this.#owner.handOver(this.#socket, bytes);
   }
 
   /** The client sends no more; it may still wait for an answer. */
@@ -223,7 +231,7 @@ export class PlainConnection implements GetExchange, PostExchange {
 
   /** Nothing was read or written for the whole time. An answer that is still due has a deadline of its own. */
   #idle(): void {
-    if (this.#partial) this.#giveUp(this.#partial);
+    if (this.#partial) this.#giveUp();
     else if (!this.#isAnswering) this.destroy();
   }
 }

@@ -2,12 +2,13 @@
 
 import { readdir } from 'node:fs/promises';
 import { forEachBounded } from '../../shared/bounded-run.ts';
-import { type Current, readCurrent, readManifest, versionsPath } from '../../shared/data-set.ts';
+import { type Current, readCurrent, readManifest, readPublications, versionsPath } from '../../shared/data-set.ts';
 import { PavostoreError } from '../../shared/errors.ts';
 import { limits } from '../../shared/limits.ts';
 import { isVersionId, type Manifest, type ManifestSlice } from '../../shared/manifest.ts';
 import type { ObjectStore } from '../../shared/object-store.ts';
 import { placeManifestName, placeSliceName, readPlaceCurrent, readPlaceManifest, verifyPlaceSlice } from '../../shared/place-layout.ts';
+import { noPublications, type Publications } from '../../shared/publications.ts';
 import { formatDuration } from '../../shared/quantities.ts';
 import type { SplitProgress } from '../split/split-options.ts';
 
@@ -58,7 +59,8 @@ export async function checkBackup(options: CheckOptions): Promise<CheckReport> {
   const id = options.id ?? latest?.id;
   const manifest = id === undefined ? undefined : await readPlaceManifest(store, id, signal).catch(note);
   const slices = manifest ? await checkSlices(options, manifest, problems) : { missingSlices: 0, damagedSlices: 0 };
-  const behindMs = latest && published ? behindFor(latest, published, nowMs) : 0;
+  const publications = (await readPublications(dataDir).catch(() => undefined)) ?? noPublications;
+  const behindMs = latest && published ? behindFor(latest, { current: published, publications }, nowMs) : 0;
   const ageMs = latest && Math.max(0, nowMs - latest.sequence);
   const lateMs = published ? behindMs : options.ageMaxMs === undefined ? 0 : (ageMs ?? 0);
   if (latest && lateMs > (options.ageMaxMs ?? 0)) problems.push(lateProblem(store, latest, published, lateMs));
@@ -78,12 +80,21 @@ export async function checkBackup(options: CheckOptions): Promise<CheckReport> {
 }
 
 /**
- * For how long, in milliseconds, something has been published that is not backed up: since it was published, where only the last publication is missing; since
- * the one that is there, where it is not known when the next one followed. A sequence is a time.
+ * For how long, in milliseconds, something has been published that is not backed up: since the first publication after the place's latest, where DATA still
+ * lists it; since the last one, where that is the only one; else since the place's latest itself, which is the worst that it can be. A sequence is a time.
  */
-export function behindFor(latest: Current, published: Current, nowMs: number): number {
-  if (latest.sequence >= published.sequence) return 0;
-  const since = published.previousId === latest.id ? published.sequence : latest.sequence;
+export function behindFor(
+  latest: Current,
+  published: { readonly current: Current; readonly publications: Publications },
+  nowMs: number,
+): number {
+  const { current, publications } = published;
+  if (latest.sequence >= current.sequence) return 0;
+  const done = publications.list.filter(({ sequence }) => sequence !== undefined && sequence <= current.sequence);
+  const firstAfter = done.findIndex(({ sequence }) => sequence! > latest.sequence);
+  const only = current.previousId === latest.id ? current.sequence : latest.sequence;
+  // Before the first one of the list there may have been others.
+  const since = firstAfter > 0 ? done[firstAfter]!.atMs : only;
   // Something is missing, however young it is.
   return Math.max(1, nowMs - since);
 }

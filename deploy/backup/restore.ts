@@ -11,6 +11,7 @@ import { limits } from '../../shared/limits.ts';
 import type { Manifest, ManifestSlice } from '../../shared/manifest.ts';
 import type { ObjectStore } from '../../shared/object-store.ts';
 import { fetchSlice, placeManifestsPrefix, readPlaceCurrent, readPlaceManifest } from '../../shared/place-layout.ts';
+import { assertNotPinned, readStanding } from '../publish/announcement.ts';
 import { checkDiskSpace, rethrowWrite, writeError } from '../publish/disk.ts';
 import type { GuardSettings } from '../publish/guards.ts';
 import { publishVersion } from '../publish/publish.ts';
@@ -60,8 +61,10 @@ const markPrefix = 'restore-';
  */
 export async function restoreVersion(options: RestoreOptions): Promise<RestoreReport> {
   const startedMs = performance.now();
-  const { dataDir, store, publish = true, guards, onProgress, onWarning, signal } = options;
+  const { dataDir, store, publish = true, guards, onProgress, onWarning = () => {}, signal } = options;
   const { id, sequence } = await chooseVersion(options);
+  // Before the long part what would make it vain.
+  if (publish) assertNotPinned(await readStanding({ dataDir, onWarning }), dataDir, id);
   const manifest = await readPlaceManifest(store, id, signal);
   const folder = await openTemporaryFolder(dataDir);
   try {

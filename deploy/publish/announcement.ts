@@ -80,19 +80,25 @@ export function nextCurrent(last: Current | undefined, id: string, nowMs: number
   };
 }
 
+export type Announcement = {
+  readonly act: PublicationAct;
+  readonly id: string;
+  readonly verdict: Verdict;
+  /** A sequence that the new one is to exceed, beside the last one here. */
+  readonly sequenceAfter?: number | undefined;
+};
+
 /**
- * Makes `id` the published version, or writes down why the guards refuse it. `pin` leaves `current` there from now on. The
- * new sequence is greater than the last one and than `sequenceAfter`. Throws `version_refused`,
+ * Makes `id` the published version, or writes down why the guards refuse it. `pin` leaves `current` there from now on. Throws `version_refused`,
  * `publish_locked`, `disk_short`, `data_unwritable`.
  */
 export async function announce(
   publisher: Publisher,
   standing: Standing,
-  publication: { readonly act: PublicationAct; readonly id: string; readonly verdict: Verdict; readonly sequenceAfter?: number },
+  { act, id, verdict, sequenceAfter = 0 }: Announcement,
 ): Promise<Current> {
   const { disk, dataDir, lock } = publisher;
   const { current: last, publications } = standing;
-  const { act, id, verdict, sequenceAfter = 0 } = publication;
   const atMs = Math.floor(await fileSystemNow(dataDir));
   const { outcome, reasons } = verdict;
   if (outcome === 'refused') {

@@ -75,7 +75,8 @@ export async function publishVersion(options: PublishOptions): Promise<PublishRe
     signal?.throwIfAborted();
     if (!options.publish) return { current: undefined, reused };
     const problems = reused ? [] : await findMisplaced(versionPath(options.dataDir, id), manifest);
-    const current = await validateAndAnnounce(publisher, { ...options, act, id, problems, guards });
+    const { replaces, sequenceAfter } = options;
+    const current = await validateAndAnnounce(publisher, { act, id, problems, guards, replaces, sequenceAfter });
     return { current, reused };
   });
 }
@@ -123,7 +124,7 @@ type Candidate = Pick<AnnounceOptions, 'act' | 'id' | 'guards' | 'replaces' | 'd
 async function validateAndAnnounce(publisher: Publisher, candidate: Candidate & { readonly dryRun?: false | undefined }): Promise<Current>;
 async function validateAndAnnounce(publisher: Publisher, candidate: Candidate): Promise<Current | undefined>;
 async function validateAndAnnounce(publisher: Publisher, candidate: Candidate): Promise<Current | undefined> {
-  const { act, id, problems, guards, replaces, sequenceAfter = 0, dryRun = false } = candidate;
+  const { act, id, problems, guards, replaces, sequenceAfter, dryRun = false } = candidate;
   const { dataDir } = publisher;
   // Again: what was verified without the lock may have been pruned meanwhile.
   const { totals } = await readManifest(dataDir, id);

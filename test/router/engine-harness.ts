@@ -1,7 +1,9 @@
 // An engine over fake shards, without a server before it: keys go in, outcomes come out.
 
 import { KeyLookup } from '../../router/key-lookup.ts';
+import { packKeys } from '../../router/key-ranges.ts';
 import { LookupEngine } from '../../router/lookup-engine.ts';
+import { answerMget } from '../../router/mget-route.ts';
 import { RoutedVersion } from '../../router/routed-version.ts';
 import type { ErrorCode } from '../../shared/errors.ts';
 import { MemberTable } from '../../shared/member-table.ts';
@@ -74,6 +76,12 @@ export class TestEngine {
   /** As one of the keys of an /mget. */
   lookUpInBulk(key: string): Promise<Outcome> {
     return this.#submit(new TestLookup(this.engine, this.version, key, true));
+  }
+
+  /** The results of a whole /mget. */
+  async mget(keys: readonly string[]): Promise<readonly Readonly<Record<string, unknown>>[]> {
+    const { body } = await answerMget(this.engine, this.version, packKeys(keys));
+    return (JSON.parse(body.toString()) as { results: Record<string, unknown>[] }).results;
   }
 
   #submit(lookup: TestLookup): Promise<Outcome> {

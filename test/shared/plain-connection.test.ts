@@ -150,16 +150,16 @@ it('the POSTs of a client that does not read wait', async () => {
   connection.close();
 });
 
-it('a POST whose body does not come in time is left to Node, which counts on', async () => {
+it('a POST whose body does not come in time is refused, and its connection ends', async () => {
   const accepted = new Promise<Socket>((resolve) => server.server.once('connection', resolve));
   const connection = await RawConnection.open(address);
   connection.write(post('abc').slice(0, -1));
   const socket = await accepted;
   await vi.waitFor(() => expect(socket.timeout).toBe(limits.requestTimeoutMs));
   socket.emit('timeout');
-  connection.write('c');
-  expect((await connection.next()).body.toString()).toBe('{"throughNode":"abc"}');
-  connection.close();
+  const { status, headers } = await connection.next();
+  expect([status, headers.get('connection')]).toEqual([408, 'close']);
+  expect(await connection.isAtEnd()).toBe(true);
 });
 
 it('a client that sends no more still gets the answers that it is owed', async () => {

@@ -4,8 +4,17 @@ import { describe, expect, test, vi } from 'vitest';
 import { type BackupOptions, type BackupReport, backupVersion } from '../../../deploy/backup/backup.ts';
 import { behindFor, type CheckOptions, type CheckReport, checkBackup } from '../../../deploy/backup/check.ts';
 import { type RestoreReport, restoreVersion } from '../../../deploy/backup/restore.ts';
+import { pinVersion, unpinVersion } from '../../../deploy/publish/rollback.ts';
 import { openTemporaryFolder } from '../../../deploy/publish/temporary-folder.ts';
-import { currentPath, formatCurrent, manifestPath, readCurrent, slicePath, versionPath } from '../../../shared/data-set.ts';
+import {
+  currentPath,
+  formatCurrent,
+  manifestPath,
+  readCurrent,
+  readPublications,
+  slicePath,
+  versionPath,
+} from '../../../shared/data-set.ts';
 import type { Manifest } from '../../../shared/manifest.ts';
 import type { ObjectStore } from '../../../shared/object-store.ts';
 import { openPlace } from '../../../shared/place.ts';
@@ -332,6 +341,23 @@ describe('a restore', () => {
   });
 });
 
+describe('a restore into a folder with a version', () => {
+  test('is refused before the long part when that is pinned, and when the backup has much less, unless forced', async () => {
+    const store = openPlace(join(makeRoot(), 'place'));
+    const small = join(makeRoot(), 'data');
+    const manifest = publishRecords(small, new Map([['one', Buffer.from('1')]]), { sliceCount: 1 });
+    await backup(small, store);
+    const target = makeData('old', 5);
+    await pinVersion({ dataDir: target.dataDir, force: false });
+    await expect(restore(store, target.dataDir)).rejects.toMatchObject({ code: 'version_pinned' });
+    await unpinVersion({ dataDir: target.dataDir });
+    await expect(restore(store, target.dataDir)).rejects.toMatchObject({ code: 'version_refused' });
+    expect((await readCurrent(target.dataDir))?.id).toBe(target.manifest.id);
+    expect(await restore(store, target.dataDir, { guards: { maxShrink: undefined, force: false } })).toMatchObject({ published: true });
+    expect((await readPublications(target.dataDir))?.list.at(-1)).toMatchObject({ act: 'restore', id: manifest.id, outcome: 'passed' });
+  });
+});
+
 describe('a check', () => {
   test('is good when the latest there is what is published, and says for how long it is not', async () => {
     const store = openPlace(join(makeRoot(), 'place'));
@@ -375,13 +401,21 @@ describe('a check', () => {
     expect((await check('/nowhere', store, { ageMaxMs: 8_000 })).problems).toEqual([expect.stringContaining('9.0 s old')]);
   });
 
-  test('takes the time since a publication is missing from what the sequences tell', () => {
+  test('takes the time since a publication is missing from the list of them, or from what the sequences tell', () => {
     const [a, b] = ['a'.repeat(32), 'b'.repeat(32)];
     const backedUp = { sequence: 100, id: a, previousId: undefined };
-    expect(behindFor(backedUp, backedUp, 500)).toBe(0);
-    expect(behindFor({ ...backedUp, sequence: 101 }, backedUp, 500)).toBe(0);
-    expect(behindFor(backedUp, { sequence: 300, id: b, previousId: a }, 500)).toBe(200);
-    expect(behindFor(backedUp, { sequence: 300, id: b, previousId: b }, 500)).toBe(400);
-    expect(behindFor(backedUp, { sequence: 900, id: b, previousId: a }, 500)).toBe(1);
+    const behind = (sequence: number, previousId: string, listed: readonly number[] = []): number => {
+      const list = listed.map((at) => ({ act: 'publish', id: b, sequence: at, atMs: at + 1, outcome: 'passed', reasons: [] }) as const);
+      return behindFor(backedUp, { current: { sequence, id: b, previousId }, publications: { pin: undefined, list } }, 500);
+    };
+    expect(behind(100, b)).toBe(0);
+    expect(behind(99, b)).toBe(0);
+    expect(behind(300, a)).toBe(200);
+    expect(behind(300, b)).toBe(400);
+    expect(behind(900, a)).toBe(1);
+    expect(behind(300, b, [100, 200, 300])).toBe(299);
+    // What came before the first of the list is not known.
+    expect(behind(300, b, [200, 300])).toBe(400);
+    expect(behind(300, b, [100, 400])).toBe(400);
   });
 });

@@ -64,7 +64,7 @@ describe('the difference of two versions', () => {
           expect([latin1(value), latin1(now)]).toEqual([before, after].map((records) => records.get(latin1(key)!)!.toString('latin1')));
         }
       }),
-      { numRuns: 300 },
+      { numRuns: 100 },
     );
   });
 
