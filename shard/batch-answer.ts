@@ -63,6 +63,7 @@ function lookUpAll(version: HeldVersion, request: BatchRequest, counts: AnswerCo
       statuses[i] = batchStatus.missing;
       counts.missing++;
     } else {
+      version.suspects.add(sliceIndex);
       statuses[i] = batchStatus.corrupt;
       counts.corrupt++;
     }

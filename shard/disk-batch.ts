@@ -61,8 +61,11 @@ export class DiskBatch {
       const sliceIndex = sliceIndexOf(hash, version.sliceBits);
       const slice = version.slices[sliceIndex] ?? version.askYielding(sliceIndex);
       const diskSlice = version.diskSlices[sliceIndex] ?? version.askYieldingOnDisk(sliceIndex);
-      if (slice) this.#settle(i, findRecord(slice, hash, bytes, keyStart, keyEnd, match), slice.bytes, match.valueStart, match.valueEnd);
-      else if (!diskSlice) this.#settleStatus(i, statusOfAbsent(version.stateOf(sliceIndex)));
+      if (slice) {
+        const outcome = findRecord(slice, hash, bytes, keyStart, keyEnd, match);
+        if (outcome === lookup.corrupt) version.suspects.add(sliceIndex);
+        this.#settle(i, outcome, slice.bytes, match.valueStart, match.valueEnd);
+      } else if (!diskSlice) this.#settleStatus(i, statusOfAbsent(version.stateOf(sliceIndex)));
       else if (this.#store.cache.find(hash, bytes, keyStart, keyEnd, cacheMatch, version.cacheLane)) {
         this.#settle(i, lookup.found, cacheMatch.bytes, cacheMatch.valueStart, cacheMatch.valueEnd);
       } else this.#readBucket(i, { slice: diskSlice, hash, keyStart, keyEnd, lane: version.cacheLane });

@@ -22,6 +22,7 @@ import { parseVersionUse, type VersionUse, versionUseHeader } from '../shared/ve
 import { type AnswerCounts, answerBatch } from './batch-answer.ts';
 import { DiskBatch } from './disk-batch.ts';
 import type { HeldVersion } from './held-version.ts';
+import type { SliceServer } from './slice-server.ts';
 
 /** What the server reads of its shard. */
 export type ShardView = {
@@ -36,6 +37,8 @@ export type ShardView = {
   readonly asked: (version: HeldVersion) => void;
   readonly isReady: boolean;
   readonly counts: AnswerCounts;
+  /** Gives manifests and slices to other shards. */
+  readonly slices: Pick<SliceServer, 'answer'>;
   readonly status: () => StatusReport & Readonly<Record<string, unknown>>;
 };
 
@@ -55,7 +58,7 @@ export function buildShardServer(shard: ShardView, options: { logLevel: string }
     methodsOf,
     answerGet: (target, exchange) => answerGet(shard, target, exchange),
     fastPath: (request, response, target) => {
-      if (request.method !== 'POST' || target !== '/batch') return false;
+      if (request.method !== 'POST' || target !== '/batch') return shard.slices.answer(request, response, target);
       receiveBatch(shard, request, response);
       return true;
     },
