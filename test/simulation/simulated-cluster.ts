@@ -241,7 +241,8 @@ export class SimulatedCluster {
   /** A router that has served another version goes to this one. */
   hasSwitched(router: SimulatedRouter, version: { readonly id: string; readonly sequence: number; readonly sliceCount: number }): void {
     const areMembersSteady = this.clock.nowMs - this.#membersChangedMs > membersSteadyMs && this.staying.length === this.shards.size;
-    if (!this.#isGraceful || !areMembersSteady || !this.#isYoung(version)) return;
+    // One that stood still goes to whatever is whole, when its own version is gone.
+    if (!this.#isGraceful || router.stoodStillLately || !areMembersSteady || !this.#isYoung(version)) return;
     for (let i = 0; i < version.sliceCount; i++) {
       const copies = this.staying.filter((shard) => shard.has(version.id, i)).length;
       if (copies < Math.min(this.replicas, this.staying.length))
@@ -284,7 +285,9 @@ export class SimulatedCluster {
     this.note(`${shard.name} has left${byGrace ? ' at the end of its grace' : ''}`);
     const isExcused = byGrace && (!this.#isGraceful || shard.leaveGraceMs < limits.leaveGraceDefaultMs);
     this.#end(shard, { isDeath: byGrace });
-    if (isExcused || this.staying.length === 0) return;
+    // Of one that has just started nobody knows yet.
+    const isSomebodyKnown = this.staying.some(({ bornMs }) => this.clock.nowMs - bornMs > limits.membersSettleMs);
+    if (isExcused || !isSomebodyKnown) return;
     // In bad weather it may have seen nobody who stays.
     if (!this.#isGraceful && !byGrace && !this.#couldSeeSomebody(shard)) return;
     for (const version of shard.versions) {
