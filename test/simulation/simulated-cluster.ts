@@ -144,6 +144,11 @@ export class SimulatedCluster {
     return [...this.shards.values()].filter(({ leavingSinceMs }) => leavingSinceMs === undefined);
   }
 
+  /** Those that stay and that all others know. */
+  get known(): readonly SimulatedShard[] {
+    return this.staying.filter(({ bornMs }) => this.clock.nowMs - bornMs > limits.membersSettleMs);
+  }
+
   start(name: string, address: string = this.newAddress(), leaveGraceMs: number = limits.leaveGraceDefaultMs): SimulatedShard {
     const shard = new SimulatedShard(this, { name, address, incarnation: `start ${++this.#processCount}`, leaveGraceMs });
     this.shards.set(address, shard);
@@ -205,6 +210,7 @@ export class SimulatedCluster {
     this.slow.clear();
     this.delusions.clear();
     this.#views.clear();
+    for (const router of this.routers) router.goOn();
     this.#fairSinceMs = this.clock.nowMs;
     this.note('all is quiet');
   }
@@ -285,9 +291,7 @@ export class SimulatedCluster {
     this.note(`${shard.name} has left${byGrace ? ' at the end of its grace' : ''}`);
     const isExcused = byGrace && (!this.#isGraceful || shard.leaveGraceMs < limits.leaveGraceDefaultMs);
     this.#end(shard, { isDeath: byGrace });
-    // Of one that has just started nobody knows yet.
-    const isSomebodyKnown = this.staying.some(({ bornMs }) => this.clock.nowMs - bornMs > limits.membersSettleMs);
-    if (isExcused || !isSomebodyKnown) return;
+    if (isExcused || this.staying.length === 0) return;
     // In bad weather it may have seen nobody who stays.
     if (!this.#isGraceful && !byGrace && !this.#couldSeeSomebody(shard)) return;
     for (const version of shard.versions) {

@@ -67,6 +67,11 @@ export class SimulatedRouter {
     this.#stoppedUntilMs = Math.max(this.#stoppedUntilMs, this.#cluster.clock.nowMs + forMs);
   }
 
+  /** SIGCONT, now. */
+  goOn(): void {
+    this.#stoppedUntilMs = Math.min(this.#stoppedUntilMs, this.#cluster.clock.nowMs);
+  }
+
   /** The members that it would ask for a key of the slice. */
   holdersOf(sliceIndex: number): readonly NamedLane[] {
     return this.#version ? lanesOf(this.#version, sliceIndex) : [];
