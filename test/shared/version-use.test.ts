@@ -21,6 +21,11 @@ test('more versions than may be named are left out, the one that is served is no
   expect(use?.versionIds).toEqual(versionIds.slice(0, limits.versionsInUseMax));
 });
 
+test('an incarnation that is no header field is left out', () => {
+  const use = formatVersionUse({ router: 'f0', versionIds: [], seen: { incarnation: 'x\r\nHost: y', counter: 1 } });
+  expect(use).toBe('f0 - -');
+});
+
 describe('what is no such field is nobody', () => {
   const id = 'a'.repeat(32);
   test.each([
