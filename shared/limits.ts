@@ -296,6 +296,8 @@ export const limits = {
   /** What could not be healed is tried again after this time, doubled with each failure. */
   healDelayMinMs: 1_000,
   healDelayMaxMs: 30_000,
+  /** What is damaged again so soon after it was healed was not healed of its cause: the delays go on. */
+  healRelapseMs: 600_000,
   /** All who have a good copy have their hands full: asked again after this time. */
   fetchBusyDelayMs: 300,
   /** How often a shard looks at the source for a newer version. */
