@@ -44,8 +44,8 @@ export class HeldVersion {
   disk: DiskStore | undefined = undefined;
   /** Its own part of the record cache. */
   cacheLane = 0;
-  /** Since when it is reported as yielding, by `performance.now()`; undefined: it is not. */
-  endingSinceMs: number | undefined = undefined;
+  /** The counter of the first report that shows it as yielding; undefined: none does. */
+  endsFromReport: number | undefined = undefined;
   /** Every slice that placement gives this shard is kept. */
   isSettled = false;
   /** It was given up: what is still being loaded for it is not to be kept. */
@@ -196,7 +196,7 @@ export class HeldVersion {
   /** `inUse`: routers serve it. */
   report({ inUse = false }: { inUse?: boolean } = {}): VersionReport {
     const having = (...states: readonly SliceState[]) => rangesOf(this.sliceCount, (i) => states.includes(this.#states[i]!));
-    const isEnding = this.endingSinceMs !== undefined;
+    const isEnding = this.endsFromReport !== undefined;
     return {
       id: this.id,
       sequence: this.sequence,

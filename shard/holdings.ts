@@ -27,10 +27,14 @@ export type Situation = {
   readonly isFrozen: boolean;
   /** Every member has been asked once: what they serve is known. */
   readonly haveMembersSpoken: boolean;
+  /** The counter of the shard's next report. */
+  readonly reportNext: number;
   readonly nowMs: number;
 };
 
 export type HoldingsOptions = SliceKeeperOptions & {
+  /** Of the shard's process, as its reports name it. */
+  readonly incarnation: string;
   readonly door: VersionDoor;
   /** Its file is not here: what is here is loaded before it. */
   readonly isMissing: (version: HeldVersion, sliceIndex: SliceIndex) => boolean;
@@ -41,7 +45,7 @@ export type HoldingsOptions = SliceKeeperOptions & {
 export class Holdings {
   readonly #options: HoldingsOptions;
   readonly #watch: CurrentWatch;
-  readonly #leases = new Leases();
+  readonly #leases: Leases;
   readonly #keeper: SliceKeeper;
   /** The newest first. */
   #versions: readonly HeldVersion[] = [];
@@ -58,6 +62,7 @@ export class Holdings {
   constructor(options: HoldingsOptions) {
     this.#options = options;
     this.#watch = new CurrentWatch(options.dataDir, options.door);
+    this.#leases = new Leases(options.incarnation);
     this.#keeper = new SliceKeeper(options);
   }
 
@@ -130,7 +135,7 @@ export class Holdings {
     if (this.#versions.length > 0 || situation.haveMembersSpoken) this.#planVersions(situation);
     const names = new Set<string>();
     for (const version of this.#versions) {
-      if (version.endingSinceMs !== undefined) continue;
+      if (version.endsFromReport !== undefined) continue;
       for (const name of this.#decide(version, situation)) names.add(name);
     }
     this.#keeper.closeIdle();
@@ -185,14 +190,14 @@ export class Holdings {
     this.#keeper.close();
   }
 
-  #planVersions({ self, members, nowMs }: Situation): void {
+  #planVersions({ self, members, reportNext, nowMs }: Situation): void {
     const plan = planVersions({
       self,
       members,
       held: this.#versions.map((version) => ({
         id: version.id,
         sequence: version.sequence,
-        endingSinceMs: version.endingSinceMs,
+        endsFromReport: version.endsFromReport,
         isLeased: this.#leases.has(version.id, nowMs),
         isLoaded: this.#isLoaded(version),
       })),
@@ -200,15 +205,15 @@ export class Holdings {
       isFallback: this.#watch.wanted.isFallback,
       isWithdrawn: (version) => this.#watch.isWithdrawn(version),
       isUnreadable: (id) => this.#watch.isUnreadable(id),
-      havePolledSince: (sinceMs) => this.#leases.havePolledSince(sinceMs, nowMs),
+      haveSeen: (counter) => this.#leases.haveSeen(counter, nowMs),
       memory: this.#versionMemory,
       nowMs,
     });
     this.#versionMemory = plan.memory;
     const named = (id: string): HeldVersion => this.#versions.find((version) => version.id === id)!;
     for (const { id, sequence } of plan.relabel) named(id).sequence = sequence;
-    for (const id of plan.end) named(id).endingSinceMs = nowMs;
-    for (const id of plan.resume) named(id).endingSinceMs = undefined;
+    for (const id of plan.end) named(id).endsFromReport = reportNext;
+    for (const id of plan.resume) named(id).endsFromReport = undefined;
     this.#serving = plan.serving === undefined ? undefined : named(plan.serving);
     if (plan.drop.length > 0) this.#drop(plan.drop);
     if (plan.relabel.length > 0) this.#hold(this.#versions);
@@ -286,7 +291,7 @@ export class Holdings {
     for (const version of this.#serving ? [this.#serving, ...others] : others) {
       const queued = (this.#decisions.get(version.id)?.load ?? []).filter((i) => version.stateOf(i) === 'queued');
       const sliceIndex = queued.find((i) => !this.#options.isMissing(version, i)) ?? queued[0];
-      if (sliceIndex !== undefined && version.endingSinceMs === undefined) return { version, sliceIndex };
+      if (sliceIndex !== undefined && version.endsFromReport === undefined) return { version, sliceIndex };
     }
     return undefined;
   }

@@ -84,6 +84,7 @@ export class Shard {
       dataDir,
       memory,
       stateDir,
+      incarnation: this.#incarnation,
       log,
       door: this.#care.versionDoor,
       isMissing: (version, sliceIndex) => this.#care.isMissing(version, sliceIndex),
@@ -197,7 +198,8 @@ export class Shard {
     if (!this.#owners.inForce) return;
     const { replicas } = this.#options;
     const haveMembersSpoken = this.#poller?.firstRoundDone ?? true;
-    const names = this.#holdings.follow({ self, replicas, members, owners: this.#owners, isFrozen, haveMembersSpoken, nowMs });
+    const situation = { self, replicas, members, owners: this.#owners, isFrozen, haveMembersSpoken, reportNext: this.#counter + 1, nowMs };
+    const names = this.#holdings.follow(situation);
     void this.#pollAfresh(names, nowMs);
   }
 
@@ -254,7 +256,7 @@ export class Shard {
     for (let wasTold = false; ; await pause(limits.leaveCheckIntervalMs)) {
       const nowMs = performance.now();
       const members = this.#memberViews(nowMs);
-      const versions = this.#holdings.versions.filter(({ endingSinceMs }) => endingSinceMs === undefined);
+      const versions = this.#holdings.versions.filter(({ endsFromReport }) => endsFromReport === undefined);
       const leaving = followLeaving({ self: this.name, members, versions, leavingSinceMs, graceMs, coveredSinceMs, nowMs });
       if (leaving.mayLeave) return;
       coveredSinceMs = leaving.coveredSinceMs;

@@ -60,6 +60,8 @@ export const limits = {
   /** How long a publisher waits for another one: publishing takes moments, unless it must verify a version that is there already. */
   publishLockWaitMs: 120_000,
   publishLockRetryMs: 50,
+  /** After so long a publisher says that it waits. */
+  publishLockTellMs: 1_000,
   /** The share of the published version's entries that a new one may have less: an export that broke off half way is refused. */
   maxShrinkDefault: 0.5,
   /** A version replaced less than so long ago is not pruned: somebody may still load it, or want it back. */

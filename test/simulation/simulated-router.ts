@@ -10,6 +10,7 @@ import type { Member } from '../../shared/member-table.ts';
 import { includesSlice } from '../../shared/slice-ranges.ts';
 import type { SimulatedCluster } from './simulated-cluster.ts';
 import { SimulatedPoller } from './simulated-poller.ts';
+import type { Chance } from './virtual-world.ts';
 
 /** The name of a member in place of the lane to it. */
 type NamedLane = { readonly name: string; readonly address: string };
@@ -56,6 +57,11 @@ export class SimulatedRouter {
     return this.#cluster.clock.nowMs < this.#stoppedUntilMs;
   }
 
+  /** It stood still within the last time that its leases may have run out in, and what came of it may take. */
+  get stoodStillLately(): boolean {
+    return this.#cluster.clock.nowMs < this.#stoppedUntilMs + 5_000;
+  }
+
   /** SIGSTOP, and SIGCONT later. */
   stop(forMs: number): void {
     this.#stoppedUntilMs = this.#cluster.clock.nowMs + forMs;
@@ -76,7 +82,7 @@ export class SimulatedRouter {
     const { clock, chance } = this.#cluster;
     version.pending++;
     const wasWhole = this.wasWhole;
-    clock.after(chance.happens(0.1) ? chance.between(1, limits.deadlineDefaultMs) : chance.between(0.5, 5), () =>
+    clock.after(requestMs(chance), () =>
       this.#whenItRuns(() => {
         version.pending--;
         this.#try(version, share, { wasWhole, isRebound: false });
@@ -99,7 +105,9 @@ export class SimulatedRouter {
       this.#answeredSequence = Math.max(this.#answeredSequence, version.sequence);
       return;
     }
-    if (request.isRebound) return this.#cluster.requestFailed(this, { version, sliceIndex, wasWhole: request.wasWhole });
+    if (!request.isRebound) this.#cluster.needsRebinding(this, version);
+    if (request.isRebound || !this.#cluster.decisions.rebinds)
+      return this.#cluster.requestFailed(this, { version, sliceIndex, wasWhole: request.wasWhole });
     const again = (): void => this.#try(this.#version!, share, { ...request, isRebound: true });
     if (this.#version!.id !== version.id) return again();
     // It may be that it stood still while the others went on.
@@ -165,9 +173,16 @@ export class SimulatedRouter {
 
   #serve(version: RoutedVersion): void {
     this.#cluster.note(`${this.name} serves version ${short(version)}`);
+    if (this.#version) this.#cluster.hasSwitched(this, version);
     if (this.#version) this.#retiring = [...this.#retiring, this.#version];
     this.#version = version;
   }
+}
+
+/** Mostly a moment; some as long as a router may be told to wait. */
+function requestMs(chance: Chance): number {
+  if (chance.happens(0.9)) return chance.between(0.5, 5);
+  return chance.between(1, chance.happens(0.9) ? limits.deadlineDefaultMs : 8_000);
 }
 
 function lanesOf(version: RoutedVersion, sliceIndex: number): readonly NamedLane[] {
