@@ -195,10 +195,10 @@ export class DataCopies {
     if (performance.now() - this.#currentBadSinceMs < waitMs) return;
     if (!(await this.#write(async (folder) => await replaceCurrent(dataDir, folder, current)))) return;
     this.#currentBadSinceMs = undefined;
+    log.warn(`current is written: ${trouble}`);
     if (isBehind || !this.#hadCurrent) return;
     counts.corruptFound.current++;
     counts.healed.own++;
-    log.warn(`current is written again: ${trouble}`);
   }
 
   /** With a source: nothing of what this shard holds, or anybody reports, or could go back to. */

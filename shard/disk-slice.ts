@@ -69,10 +69,14 @@ export function endReading(slice: DiskSlice): void {
   if (slice.readers === 0 && slice.isClosed) closeSync(slice.fd);
 }
 
-/** The first `size` bytes of a file that is open, in pieces; throws `slice_malformed` when it ends before. */
-export async function* piecesOfOpenFile(fd: number, size: number, pieceSize: number): AsyncGenerator<Buffer> {
+/**
+ * The first `size` bytes of a file that is open, in pieces; throws `slice_malformed` when it ends before. With `scratch` each piece lies in it, and is true
+ * until the next one.
+ */
+export async function* piecesOfOpenFile(fd: number, size: number, pieceSize: number, scratch?: Buffer): AsyncGenerator<Buffer> {
   for (let at = 0; at < size; ) {
-    const { bytesRead, buffer } = await readAt(fd, { buffer: Buffer.allocUnsafe(Math.min(pieceSize, size - at)), position: at });
+    const length = Math.min(pieceSize, size - at);
+    const { bytesRead, buffer } = await readAt(fd, { buffer: scratch ?? Buffer.allocUnsafe(length), length, position: at });
     if (bytesRead === 0) throw new PavostoreError('slice_malformed', `the open file ends at ${at} of ${size} bytes`);
     yield buffer.subarray(0, bytesRead);
     at += bytesRead;

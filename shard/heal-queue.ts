@@ -26,12 +26,12 @@ export class HealQueue<Version extends object> {
     return this.#ailments;
   }
 
-  /** Due at once. False when the slice is known to ail in this way or in a worse one. */
-  add(found: Pick<Ailment<Version>, 'version' | 'sliceIndex' | 'kind' | 'reason'>, nowMs: number): boolean {
+  /** Due at once, unless it was healed `relapses` times shortly before. False when the slice is known to ail in this way or in a worse one. */
+  add(found: Pick<Ailment<Version>, 'version' | 'sliceIndex' | 'kind' | 'reason'>, nowMs: number, relapses = 0): boolean {
     const known = this.find(found.version, found.sliceIndex);
     if (known && (known.kind === 'slice' || found.kind === 'file')) return false;
     if (known) this.remove(known);
-    this.#ailments.push({ ...found, failures: 0, fileSeen: undefined, dueMs: nowMs });
+    this.#ailments.push({ ...found, failures: relapses, fileSeen: undefined, dueMs: nowMs + delayAfter(relapses) });
     return true;
   }
 
@@ -55,7 +55,7 @@ export class HealQueue<Version extends object> {
   failed(ailment: Ailment<Version>, { nowMs, isBusy, fileSeen }: { nowMs: number; isBusy: boolean; fileSeen: string | undefined }): void {
     if (!this.remove(ailment)) return;
     const failures = ailment.failures + (isBusy ? 0 : 1);
-    const delayMs = isBusy ? limits.fetchBusyDelayMs : Math.min(limits.healDelayMaxMs, limits.healDelayMinMs * 2 ** (failures - 1));
+    const delayMs = isBusy ? limits.fetchBusyDelayMs : delayAfter(failures);
     this.#ailments.push({ ...ailment, failures, fileSeen, dueMs: nowMs + delayMs });
   }
 
@@ -72,4 +72,8 @@ export class HealQueue<Version extends object> {
     for (const ailment of this.#ailments) if (!first || ailment.dueMs < first.dueMs) first = ailment;
     return first;
   }
+}
+
+function delayAfter(failures: number): number {
+  return failures === 0 ? 0 : Math.min(limits.healDelayMaxMs, limits.healDelayMinMs * 2 ** (failures - 1));
 }

@@ -56,6 +56,8 @@ export class SliceHealer {
   readonly #missing = new WeakMap<HeldVersion, Set<SliceIndex>>();
   /** Healed, but not on the disk. */
   readonly #unmended = new WeakMap<HeldVersion, Set<SliceIndex>>();
+  /** How often each slice was healed lately, and when it was last. */
+  readonly #healings = new WeakMap<HeldVersion, Map<SliceIndex, { readonly count: number; readonly atMs: number }>>();
   #timer: NodeJS.Timeout | undefined;
   #isHealing = false;
   #closed = false;
@@ -131,9 +133,15 @@ export class SliceHealer {
   }
 
   #add(found: Pick<Ailment<HeldVersion>, 'version' | 'sliceIndex' | 'kind' | 'reason'>): boolean {
-    const isNew = this.#queue.add(found, performance.now());
+    const nowMs = performance.now();
+    const isNew = this.#queue.add(found, nowMs, found.kind === 'slice' ? this.#relapsesOf(found.version, found.sliceIndex, nowMs) : 0);
     if (isNew) this.#schedule();
     return isNew;
+  }
+
+  #relapsesOf(version: HeldVersion, sliceIndex: SliceIndex, nowMs: number): number {
+    const healing = this.#healings.get(version)?.get(sliceIndex);
+    return healing && nowMs - healing.atMs < limits.healRelapseMs ? healing.count : 0;
   }
 
   #schedule(): void {
@@ -168,7 +176,8 @@ export class SliceHealer {
       const fault = await this.#options.fetcher.findFileFault(path, wantedOf(version, sliceIndex));
       if (fault === undefined) return this.#healed(ailment, 'own');
     }
-    const outcome = kind === 'slice' ? await this.#fetch(version, sliceIndex) : await this.#rewrite(version, sliceIndex);
+    const fetching = kind === 'slice' ? this.#fetch(version, sliceIndex) : this.#rewrite(version, sliceIndex);
+    const outcome = await fetching.catch((error: Error): FetchOutcome => ({ ...nothingFetched, failures: [error.message] }));
     if (outcome.from === undefined) {
       if (!outcome.isBusy) this.#tellFailure(ailment, outcome.failures.join('; ') || 'nobody has a copy');
       this.#queue.failed(ailment, { nowMs: performance.now(), isBusy: outcome.isBusy, fileSeen });
@@ -189,7 +198,12 @@ export class SliceHealer {
     if (this.#closed || !this.#ails(ailment)) return;
     counts.healed[from === 'memory' || from === 'open' ? 'own' : from]++;
     log.info(`slice ${sliceIndex} is healed from ${describeSource(from)}${slice ? ', in memory only' : ''}`);
-    if (kind === 'slice') this.#takeIn(version, sliceIndex, slice);
+    if (kind === 'slice') {
+      const nowMs = performance.now();
+      const healings = this.#healings.get(version) ?? new Map();
+      this.#healings.set(version, healings.set(sliceIndex, { count: 1 + this.#relapsesOf(version, sliceIndex, nowMs), atMs: nowMs }));
+      this.#takeIn(version, sliceIndex, slice);
+    }
     onChange();
   }
 
@@ -210,7 +224,7 @@ export class SliceHealer {
       try {
         outcome = await this.#fetch(version, sliceIndex);
       } catch (error) {
-        log.error(`slice ${sliceIndex} cannot be brought: ${(error as Error).message}`);
+        if (!this.#closed) log.error(`slice ${sliceIndex} cannot be brought: ${(error as Error).message}`);
         return false;
       }
       if (this.#closed || !isHeld(version) || version.stateOf(sliceIndex) !== 'loading') return true;
@@ -272,6 +286,8 @@ export class SliceHealer {
     return slicePath(versionPath(this.#options.dataDir, version.id), sliceIndex);
   }
 }
+
+const nothingFetched: FetchOutcome = { from: undefined, isBusy: false, failures: [], slice: undefined };
 
 export function wantedOf(version: HeldVersion, sliceIndex: SliceIndex): WantedSlice {
   const { id: versionId, sliceCount, manifest } = version;

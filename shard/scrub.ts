@@ -150,9 +150,9 @@ export class Scrubber {
     if (!slice) throw new SliceGone();
     const { bytes } = slice;
     const scan = new SliceScan(wantedOf(version, sliceIndex));
-    for (let at = 0; at < bytes.length; at += limits.transferPieceSize) {
+    for (let at = 0; at < bytes.length; at += limits.scrubPieceSize) {
       if (version.slices[sliceIndex] !== slice) throw new SliceGone();
-      const piece = bytes.subarray(at, at + limits.transferPieceSize);
+      const piece = bytes.subarray(at, at + limits.scrubPieceSize);
       scan.feed(piece);
       await this.#account(piece, throttle);
     }
@@ -162,9 +162,10 @@ export class Scrubber {
   async #scanOpenFile(version: HeldVersion, sliceIndex: SliceIndex, slice: DiskSlice, throttle: Throttle): Promise<string | undefined> {
     const wanted = wantedOf(version, sliceIndex);
     const scan = new SliceScan(wanted);
+    const scratch = Buffer.allocUnsafe(limits.scrubPieceSize);
     beginReading(slice);
     try {
-      for await (const piece of piecesOfOpenFile(slice.fd, wanted.expected.bytes, limits.transferPieceSize)) {
+      for await (const piece of piecesOfOpenFile(slice.fd, wanted.expected.bytes, limits.scrubPieceSize, scratch)) {
         if (version.diskSlices[sliceIndex] !== slice) throw new SliceGone();
         scan.feed(piece);
         await this.#account(piece, throttle);
@@ -194,10 +195,11 @@ export class Scrubber {
 
   async #scanFile(version: HeldVersion, sliceIndex: SliceIndex, path: string, throttle: Throttle): Promise<string | undefined> {
     const scan = new SliceScan(wantedOf(version, sliceIndex));
+    const scratch = Buffer.allocUnsafe(limits.scrubPieceSize);
     try {
       await using file = await openFile(path);
       const { size } = await file.stat();
-      for await (const piece of piecesOfOpenFile(file.fd, size, limits.transferPieceSize)) {
+      for await (const piece of piecesOfOpenFile(file.fd, size, limits.scrubPieceSize, scratch)) {
         scan.feed(piece);
         await this.#account(piece, throttle);
       }

@@ -46,6 +46,7 @@ export class SliceFetcher {
     this.#closed = true;
     const worker = this.#worker;
     if (!worker) return;
+    worker.ref();
     worker.postMessage('close');
     await new Promise<void>((resolve) => worker.once('exit', () => resolve()));
     this.#fail(new Error('the shard is closing'));

@@ -275,7 +275,7 @@ export const limits = {
   // Slices from others, scrubbing, healing (docs/decisions/013-scrub-and-heal.md).
   /** Slices that a shard sends to others at a time: more would only share the same rate. */
   transfersMax: 4,
-  /** Bytes that are read, checked or sent in one go between two requests: some 50 us of a core. */
+  /** Bytes that are sent in one go between two requests: some 50 us of a core. */
   transferPieceSize: 128 * KiB,
   /** A receiver that takes nothing, or a sender that sends nothing, for this long is given up. */
   transferSilentMs: 10_000,
@@ -286,6 +286,8 @@ export const limits = {
   /** Bytes a second that are checked in the background: well below 1 % of a core; 10 GiB in 45 minutes. */
   scrubRateDefault: 4 * MiB,
   scrubRateMax: 1 * GiB,
+  /** Bytes that the scrub checks in one go: some 0.3 ms; smaller ones cost more in waking up than in checking. */
+  scrubPieceSize: 512 * KiB,
   /** What is suspected is checked at this rate instead. */
   suspectCheckRate: 256 * MiB,
   /** Busier than this share of the last second, a shard neither scrubs nor sends at its full rate. */
@@ -302,6 +304,8 @@ export const limits = {
   /** What could not be healed is tried again after this time, doubled with each failure. */
   healDelayMinMs: 1_000,
   healDelayMaxMs: 30_000,
+  /** What is damaged again so soon after it was healed was not healed of its cause: the delays go on. */
+  healRelapseMs: 600_000,
   /** All who have a good copy have their hands full: asked again after this time. */
   fetchBusyDelayMs: 300,
   /** How often a shard looks at the source for a newer version. */

@@ -42,6 +42,12 @@ test('a failure doubles the delay up to its bound; a busy source costs hardly an
   expect([busy.delayMs(0), busy.ailments[0]!.failures]).toEqual([limits.fetchBusyDelayMs, 0]);
 });
 
+test('what was healed shortly before is not due at once', () => {
+  const queue = new HealQueue<object>();
+  queue.add(at(1), 0, 2);
+  expect([queue.next(0), queue.delayMs(0)]).toEqual([undefined, 2_000]);
+});
+
 test('what was taken out meanwhile does not come back by its failure', () => {
   const queue = new HealQueue<object>();
   queue.add(at(1), 0);
