@@ -23,9 +23,7 @@ const report = (): StatusReport & { readonly keysAnswered: number } => ({
   startedMs: 1,
   counter: ++counter,
   state: 'ready',
-  versions: [
-    { id: versionId, sequence: 1, sliceCount, slices: { kept: [[0, sliceCount - 1]], loading: [], yielding: [], corrupt: [] } },
-  ],
+  versions: [{ id: versionId, sequence: 1, sliceCount, slices: { kept: [[0, sliceCount - 1]], loading: [], yielding: [], corrupt: [] } }],
   keysAnswered,
 });
 

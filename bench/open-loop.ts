@@ -72,9 +72,8 @@ export async function runOpenLoop(options: OpenLoopOptions): Promise<OpenLoopRes
     onAnswer: (client, status, body) => {
       const nowMs = performance.now();
       record(latencies, nowMs - client.dueMs);
-      let ofStatus = byStatus.get(status);
-      if (!ofStatus) byStatus.set(status, (ofStatus = newHistogram()));
-      record(ofStatus, nowMs - client.sentMs);
+      if (!byStatus.has(status)) byStatus.set(status, newHistogram());
+      record(byStatus.get(status)!, nowMs - client.sentMs);
       if (!isRight(client.key, status, body)) wrong++;
       open--;
       next(client);

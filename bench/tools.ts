@@ -139,7 +139,10 @@ export function runWrk(options: { script: string; address: string; connections: 
 /** Resolves when the router at the address serves a version of which every slice has a holder. */
 export async function untilServing(address: string): Promise<void> {
   for (;;) {
-    const status = await fetch(`http://${address}/status`).then((response) => response.json(), () => undefined);
+    const status = await fetch(`http://${address}/status`).then(
+      (response) => response.json(),
+      () => undefined,
+    );
     const { version, degraded } = (status ?? { version: null }) as { version: object | null; degraded?: boolean };
     if (version && degraded === false) return;
     await new Promise((resolve) => setTimeout(resolve, 20));

@@ -14,6 +14,7 @@ import { limits } from '../shared/limits.ts';
 import { type DeadlineWheel, WheelEntry } from './deadline-wheel.ts';
 import type { KeyLookup } from './key-lookup.ts';
 import { MemberHealth } from './member-health.ts';
+import { MemberWindow } from './member-window.ts';
 import { WaitingKeys } from './waiting-keys.ts';
 
 /** What the lane tells its owner. */
@@ -22,6 +23,8 @@ export type LaneEvents = {
   readonly onSent: (keyCount: number, nowMs: number) => void;
   /** The shard answered `status` for the key: for `found` the value is in `reply` from `start` to `end`. */
   readonly onAnswer: (lane: MemberLane, lookup: KeyLookup, status: BatchStatus, reply: Buffer, start: number, end: number) => void;
+  /** Its answer would come too late; nobody has seen it. */
+  readonly onOverdue: (lane: MemberLane, lookup: KeyLookup) => void;
   /** The whole batch has no answer. */
   readonly onFailure: (lane: MemberLane, batch: LaneBatch, failure: BatchFailure) => void;
   /** The batch is late by what its member usually takes, and the router itself is not. */
@@ -72,12 +75,17 @@ export class MemberLane {
   readonly #pool: BatchPool;
   readonly #wheel: DeadlineWheel;
   readonly #events: LaneEvents;
+  readonly #window: MemberWindow;
+  /** Of the deadline wheel, from a key's admission to its deadline. */
+  readonly #deadlineTicks: number;
   readonly #waiting = new WaitingKeys<KeyLookup>();
   readonly #underWay = new Set<LaneBatch>();
   readonly #onDue = (batch: LaneBatch): void => this.#due(batch);
   #probesInFlight = 0;
   #bulkBatchesInFlight = 0;
   #keysInFlight = 0;
+  /** Of them, those of batches with keys of /mgets. */
+  #bulkKeysInFlight = 0;
   /** A batch is late, and no answer has come since it left. */
   #isStalled = false;
   #isAvoided = false;
@@ -92,8 +100,12 @@ export class MemberLane {
   /** Since the start: for `/status`. */
   readonly counts = { batches: 0, keys: 0, failures: 0 };
 
-  constructor(address: string, wheel: DeadlineWheel, events: LaneEvents) {
+  /** `deadlineMs`: of every key. */
+  constructor(address: string, wheel: DeadlineWheel, options: { readonly deadlineMs: number; readonly events: LaneEvents }) {
+    const { deadlineMs, events } = options;
     this.address = address;
+    this.#window = new MemberWindow(deadlineMs);
+    this.#deadlineTicks = deadlineMs / limits.deadlineTickMs;
     this.#pool = new BatchPool(address);
     this.#wheel = wheel;
     this.#events = events;
@@ -124,11 +136,21 @@ export class MemberLane {
 
   /** Another batch would leave at once: only then does it help a late key to be sent here too. */
   get isFree(): boolean {
-    return !this.#isAvoided && this.#waiting.count < limits.batchKeysMax && this.#usualInFlight < limits.batchesInFlightMax;
+    if (this.#isAvoided || this.#usualInFlight >= limits.batchesInFlightMax) return false;
+    return this.#waiting.count < Math.min(limits.batchKeysWorth, this.#window.batchMax) && this.#window.hasRoom(this.#keysInFlight);
   }
 
+  /** No key more may wait: for want of memory, or because it would be answered too late. */
   isFullFor(lookup: KeyLookup): boolean {
-    return this.#waiting.isFullFor(lookup, this.#wheel.tick);
+    const { tick } = this.#wheel;
+    return this.#waiting.isFullFor(lookup, tick) || this.#isBackedUpFor(lookup, tick);
+  }
+
+  /** Keys have waited for long, and there are more of them than the member answers in time. */
+  #isBackedUpFor({ isBulk }: KeyLookup, tick: number): boolean {
+    const waiting = isBulk ? this.#waiting.count : this.#waiting.singleCount;
+    if (waiting < limits.windowWaitingMin || waiting < this.#window.waitingMax) return false;
+    return this.#waiting.headDueTick(isBulk) < tick + this.#deadlineTicks * (1 - limits.windowFastShare);
   }
 
   push(lookup: KeyLookup): void {
@@ -139,9 +161,10 @@ export class MemberLane {
   flush(): void {
     while (!this.#pauseTimer && this.#hasSendable) {
       const sendable = this.#mayHaveBulk ? this.#waiting.count : this.#waiting.singleCount;
-      if (this.#underWay.size > 0 && sendable < limits.batchKeysWorth) return this.#bePatient();
+      if (this.#underWay.size > 0 && sendable < Math.min(limits.batchKeysWorth, this.#window.batchMax)) return this.#bePatient();
       this.#sendBatch();
     }
+    if (this.#waiting.count > 0 && !this.#window.hasRoom(this.#keysInFlight)) this.#window.usedUp();
   }
 
   /** All that waits and has somebody waiting for it; the owner sends it elsewhere, or pushes it again. */
@@ -179,16 +202,20 @@ export class MemberLane {
   }
 
   get #mayHaveBulk(): boolean {
-    return this.#bulkBatchesInFlight < limits.bulkBatchesInFlightMax;
+    return this.#bulkBatchesInFlight < limits.bulkBatchesInFlightMax && this.#window.hasRoom(this.#keysInFlight);
   }
 
   get #hasSendable(): boolean {
     if (this.#usualInFlight >= limits.batchesInFlightMax) return false;
-    return this.#waiting.singleCount > 0 || (this.#waiting.count > 0 && this.#mayHaveBulk);
+    // What is under way of /mgets takes no room from single GETs.
+    if (this.#waiting.singleCount > 0 && this.#window.hasRoom(this.#keysInFlight - this.#bulkKeysInFlight)) return true;
+    return this.#waiting.count > 0 && this.#mayHaveBulk;
   }
 
   #sendBatch(): void {
-    const batch = this.#waiting.takeBatch({ withBulk: this.#mayHaveBulk });
+    const dueTick = this.#wheel.tick + this.#window.timeNeededMs / limits.deadlineTickMs;
+    for (const lookup of this.#waiting.takeOverdue(dueTick)) this.#events.onOverdue(this, lookup);
+    const batch = this.#waiting.takeBatch({ withBulk: this.#mayHaveBulk, countMax: this.#window.batchMax });
     if (batch.length > 0) this.#send(batch, false);
   }
 
@@ -205,7 +232,10 @@ export class MemberLane {
     this.#underWay.add(batch);
     this.#keysInFlight += lookups.length;
     if (isProbe) this.#probesInFlight++;
-    if (batch.hasBulk) this.#bulkBatchesInFlight++;
+    if (batch.hasBulk) {
+      this.#bulkBatchesInFlight++;
+      this.#bulkKeysInFlight += lookups.length;
+    }
     this.counts.batches++;
     this.counts.keys += lookups.length;
     this.health.sent(nowMs);
@@ -228,6 +258,7 @@ export class MemberLane {
   #answered(batch: LaneBatch, reply: Buffer): void {
     const nowMs = now();
     this.#landed(batch);
+    this.#window.answered({ keyCount: batch.lookups.length, sentMs: batch.sentMs }, nowMs);
     this.health.answered(nowMs, { latencyMs: nowMs - batch.sentMs, isProbe: batch.isProbe && !batch.isLate });
     if (this.#isAvoided) {
       this.#isStalled = false;
@@ -267,7 +298,11 @@ export class MemberLane {
     this.#underWay.delete(batch);
     this.#keysInFlight -= batch.lookups.length;
     if (batch.isProbe) this.#probesInFlight--;
-    if (batch.hasBulk) this.#bulkBatchesInFlight--;
+    if (batch.hasBulk) {
+      this.#bulkBatchesInFlight--;
+      this.#bulkKeysInFlight -= batch.lookups.length;
+    }
+    if (this.load === 0) this.#window.rested();
   }
 
   #callAfter(batch: LaneBatch, delayMs: number, nowMs: number): void {
@@ -294,7 +329,8 @@ export class MemberLane {
   #late(batch: LaneBatch, nowMs: number): void {
     batch.isLate = true;
     if (batch.isProbe) return this.health.probeFailed(nowMs);
-    if (this.health.isQuietSince(batch.sentMs) && !this.#isStalled) {
+    // One that has as much as it can do is late for that: to give its keys to others would make these late too.
+    if (this.health.isQuietSince(batch.sentMs) && !this.#isStalled && this.#window.hasRoom(this.#keysInFlight)) {
       this.#isStalled = true;
       this.#follow(nowMs);
       this.#events.onStalled(this);

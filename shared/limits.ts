@@ -284,6 +284,18 @@ export const limits = {
   probeForgiveMs: 30_000,
   /** Probes without an answer that may be under way: their sockets are beside those of the batches. */
   probesInFlightMax: 2,
+  /** Keys under way to one member as long as nothing is known of it: the largest /mget; a fast one has eight times as many after some milliseconds. */
+  windowStartKeys: 512,
+  /** However slow it is: fewer would cost more for their batch than for themselves. */
+  windowKeysMin: 32,
+  /** Answers within this share of the deadline let the window of a member grow ... */
+  windowFastShare: 0.125,
+  /** ... those after this one shrink it; and for so long, about, keys may wait for one that cannot keep up. Half of the deadline in all: the rest is for retries. */
+  windowSlowShare: 0.25,
+  /** Share of the latest batch in the smoothed latency. */
+  windowSmoothing: 0.25,
+  /** So many keys may wait in any case: an /mget on a member that was slow for a moment. */
+  windowWaitingMin: 128,
   /** Share of a queue that the keys of /mgets may take: the rest is for single GETs. */
   bulkQueueShare: 0.75,
   /** Batches with keys of /mgets under way to one member: one more is left for single GETs alone. */
@@ -317,6 +329,8 @@ assert(limits.goodbyeMs < limits.drainMs, 'an idle connection does not hold up t
 assert(limits.ejectSilenceMs > limits.hedgeDelayUnknownMs && limits.memberGoneMs > limits.ejectSilenceMs, 'late, then ejected, then gone');
 assert(limits.memberSilentMs > limits.memberGoneMs, 'what a router sees by its own requests comes before what its polls tell');
 assert(limits.probeDelayMaxMs * (1 + limits.probeJitter) <= limits.deadlineMaxMs, 'a probe fits the timing wheel');
+assert(limits.windowFastShare <= limits.windowSlowShare / 2, 'a window that doubles does not become slow at once');
+assert(limits.windowStartKeys >= limits.mgetKeysMax, 'an /mget leaves at once');
 assert(limits.bulkBatchesInFlightMax < limits.batchesInFlightMax, 'a batch under way is left for single GETs');
 assert(limits.storePartSize >= 5 * MiB && limits.sliceSizeMax / limits.storePartSize <= 10_000, 'the largest slice fits the parts of S3');
 assert(limits.storePieceSize / limits.storeRateMin < limits.storeSilentMs / 2_000, 'a throttled socket is not a silent one');

@@ -3,11 +3,17 @@ import { describe, expect, test } from 'vitest';
 import { WaitingKeys } from '../../router/waiting-keys.ts';
 import { limits } from '../../shared/limits.ts';
 
-type Key = { readonly id: number; readonly isBulk: boolean; isSettled: boolean; readonly version: { readonly id: string } };
+type Key = {
+  readonly id: number;
+  readonly isBulk: boolean;
+  isSettled: boolean;
+  readonly version: { readonly id: string };
+  wheelDueTick: number;
+};
 
 const versions = [{ id: 'x' }, { id: 'y' }] as const;
 const keysOf = (count: number, isBulk: boolean, version: { id: string } = versions[0]): Key[] =>
-  Array.from({ length: count }, (_, id) => ({ id, isBulk, isSettled: false, version }));
+  Array.from({ length: count }, (_, id) => ({ id, isBulk, isSettled: false, version, wheelDueTick: id }));
 
 function queueOf(...keys: readonly Key[]): WaitingKeys<Key> {
   const queue = new WaitingKeys<Key>();
@@ -77,7 +83,7 @@ describe('keys that wait for one member', () => {
             continue;
           }
           for (const { isBulk, isSettled, version } of step) {
-            queue.push({ id: count, isBulk, isSettled, version });
+            queue.push({ id: count, isBulk, isSettled, version, wheelDueTick: count });
             if (!isSettled) (isBulk ? waiting.bulk : waiting.single).push(count);
             count++;
           }
