@@ -44,7 +44,7 @@ function answer(request: IncomingMessage, response: ServerResponse): void {
 
 function replyTo({ versionId: id, count, keyStarts, bytes }: BatchRequest): Buffer {
   const head = Buffer.alloc(batchHeadSize);
-  writeBatchHead(head, id, count);
+  writeBatchHead(head, 0, id, count);
   const parts: Buffer[] = [head];
   for (let i = 0; i < count; i++) {
     const value = Buffer.concat([Buffer.from('value of '), bytes.subarray(keyStarts[i]!, keyStarts[i + 1]! - 2)]);

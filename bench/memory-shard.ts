@@ -9,8 +9,9 @@ import { Readable } from 'node:stream';
 import { generateLines, recordOf } from '../deploy/generate/records.ts';
 import { SupervisedProcess } from '../deploy/serve/supervised-process.ts';
 import { splitFiles } from '../deploy/split/split.ts';
+import { type BatchFailure, BatchPool } from '../shared/batch-pool.ts';
 import { batchStatus, encodeBatchRequest, isBatchReply, readBatchReply } from '../shared/batch-wire.ts';
-import { type BatchFailure, BatchPool, HttpClient } from '../shared/http-client.ts';
+import { HttpClient } from '../shared/http-client.ts';
 import { limits } from '../shared/limits.ts';
 import { residentBytesOf } from './process-cpu.ts';
 import { zipfRanks } from './zipf.ts';
@@ -174,7 +175,7 @@ class Asker {
   }
 
   async close(): Promise<void> {
-    await this.#pool.close();
+    this.#pool.close();
     await this.#client.close();
   }
 
@@ -188,7 +189,7 @@ class Asker {
 
   #ask(asked: readonly { index: number; key: string }[]): Promise<{ index: number; key: string }[]> {
     return new Promise((resolve, reject) => {
-      this.#pool.send(encodeBatchRequest(this.#versionId, asked), {
+      this.#pool.send(encodeBatchRequest(this.#versionId, asked, this.#pool.headRoom), {
         onFailure: (failure: BatchFailure) => reject(new Error(`a batch failed: ${failure}`)),
         onReply: (reply) => {
           const deferred: { index: number; key: string }[] = [];

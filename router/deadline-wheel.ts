@@ -13,6 +13,11 @@ export abstract class WheelEntry {
   /** Owned by the wheel: the tick of the deadline. In a wheel whose timer runs late, a slot may hold entries of the next turn. */
   wheelDueTick = 0;
 
+  /** What is left of its time, as far as the wheel knows: to a tick. 0 for one that never was in a wheel. */
+  get remainingMs(): number {
+    return Math.max(0, this.wheelDueTick * limits.deadlineTickMs - performance.now());
+  }
+
   /** The deadline has passed; the entry has left the wheel. */
   abstract expire(): void;
 }

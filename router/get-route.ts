@@ -4,7 +4,7 @@ import type { ErrorCode } from '../shared/errors.ts';
 import type { GetExchange } from '../shared/get-response.ts';
 import { parseGetKey } from '../shared/key-query.ts';
 import { limits } from '../shared/limits.ts';
-import { KeyLookup } from './key-lookup.ts';
+import { clientCodeOf, KeyLookup } from './key-lookup.ts';
 import type { LookupEngine } from './lookup-engine.ts';
 import type { RoutedVersion } from './routed-version.ts';
 
@@ -19,17 +19,22 @@ export function answerGet(engine: LookupEngine, version: RoutedVersion | undefin
       engine.counts.overloaded++;
       return exchange.sendProblem('overloaded');
     }
-    engine.submit(new GetLookup(engine, version, key, exchange));
+    engine.submit(new GetLookup(engine, version, key, { exchange, isRebound: false }));
   } else if (hot === null) exchange.sendProblem('key_not_found', version.headers);
   else exchange.sendValue(version.headers, hot);
 }
 
 class GetLookup extends KeyLookup {
+  readonly #engine: LookupEngine;
   readonly #exchange: GetExchange;
+  /** It asks for the second time, of another version. */
+  readonly #isRebound: boolean;
 
-  constructor(engine: LookupEngine, version: RoutedVersion, key: string, exchange: GetExchange) {
+  constructor(engine: LookupEngine, version: RoutedVersion, key: string, request: { exchange: GetExchange; isRebound: boolean }) {
     super(engine, version, key, false);
-    this.#exchange = exchange;
+    this.#engine = engine;
+    this.#exchange = request.exchange;
+    this.#isRebound = request.isRebound;
   }
 
   /** A small value as one string, which leaves with its header in one write; a large one as a view. */
@@ -43,6 +48,14 @@ class GetLookup extends KeyLookup {
   }
 
   protected override onFailure(code: ErrorCode): void {
-    this.#exchange.sendProblem(code);
+    if (!this.#isRebound && this.#engine.mayRebind(this, code)) void this.#rebind(code);
+    else this.#exchange.sendProblem(clientCodeOf(code));
+  }
+
+  async #rebind(code: ErrorCode): Promise<void> {
+    const rebinding = await this.#engine.rebind(this);
+    if (!rebinding) return this.#exchange.sendProblem(clientCodeOf(code));
+    const again = new GetLookup(this.#engine, rebinding.version, this.key, { exchange: this.#exchange, isRebound: true });
+    this.#engine.submit(again, rebinding.remainingMs);
   }
 }

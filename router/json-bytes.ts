@@ -1,47 +1,64 @@
 // JSON written as bytes: what stands between quotes as it is goes from the reply of a shard into the response without ever being a
-// string. That is most of what there is: printable ASCII but the quote and the backslash. Anything else takes the long way.
+// string. That is most of what there is: ASCII but the control characters below the space, the quote and the backslash. Anything else takes the long way.
 
 import { isUtf8 } from 'node:buffer';
+import { asWordBuffer, copyWords, type WordBuffer, wordCopySlack } from '../shared/word-copy.ts';
 
 const sizeMin = 4_096;
 const quote = 0x22;
 const backslash = 0x5c;
-const isPlainText = /^[ !#-[\]-~]*$/;
+const isPlainText = /^[ !#-[\]-\x7f]*$/;
 
 export class JsonBytes {
-  #bytes: Buffer;
+  #target: WordBuffer;
   #end = 0;
 
   /** `sizeExpected` in bytes; it grows when that is not enough. */
   constructor(sizeExpected: number) {
-    this.#bytes = Buffer.allocUnsafe(Math.max(sizeMin, sizeExpected));
+    this.#target = asWordBuffer(Buffer.allocUnsafe(Math.max(sizeMin, sizeExpected + wordCopySlack)));
   }
 
   /** What has been written; the buffer is the caller's from now on. */
   get written(): Buffer {
-    return this.#bytes.subarray(0, this.#end);
+    return this.#target.bytes.subarray(0, this.#end);
   }
 
   /** JSON, one character a byte of its UTF-8. One long text is much cheaper than some short ones. */
   raw(text: string): void {
     this.#ensure(text.length);
-    this.#end += this.#bytes.write(text, this.#end, 'latin1');
+    this.#end += this.#target.bytes.write(text, this.#end, 'latin1');
   }
 
-  /** The field `name` with `source[from, to)`, as `fieldOf` gives it. */
-  bytesField(name: string, marker: string, source: Buffer, from: number, to: number): void {
-    if (!isPlain(source, from, to)) return this.raw(fieldOf(name, marker, source.subarray(from, to)));
-    this.raw(`"${name}":"`);
+  /** JSON that lies ready. */
+  bytes(source: WordBuffer, from: number, to: number): void {
+    this.#ensure(to - from);
+    this.#end = copyWords(this.#target, this.#end, source, from, to);
+  }
+
+  /**
+   * The value of a field whose name and first quote have been written, with the last quote: `source[from, to)`. False when it is no plain text,
+   * and nothing of it has been written.
+   */
+  plainText(source: WordBuffer, from: number, to: number): boolean {
     this.#ensure(to - from + 1);
-    this.#end += source.copy(this.#bytes, this.#end, from, to);
-    this.#bytes[this.#end++] = quote;
+    const end = copyPlainText(this.#target, this.#end, source, from, to);
+    if (end < 0) return false;
+    this.#target.bytes[end] = quote;
+    this.#end = end + 1;
+    return true;
+  }
+
+  /** Takes the last `size` bytes back. */
+  unwrite(size: number): void {
+    this.#end -= size;
   }
 
   #ensure(size: number): void {
-    if (this.#end + size <= this.#bytes.length) return;
-    const larger = Buffer.allocUnsafe(Math.max(2 * this.#bytes.length, this.#end + size));
-    this.#bytes.copy(larger, 0, 0, this.#end);
-    this.#bytes = larger;
+    const { bytes } = this.#target;
+    if (this.#end + size + wordCopySlack <= bytes.length) return;
+    const larger = Buffer.allocUnsafe(Math.max(2 * bytes.length, this.#end + size + wordCopySlack));
+    bytes.copy(larger, 0, 0, this.#end);
+    this.#target = asWordBuffer(larger);
   }
 }
 
@@ -56,10 +73,42 @@ export function fieldOf(name: string, marker: string, value: string | Buffer): s
   return `"${name}":${Buffer.from(JSON.stringify(bytes.toString())).toString('latin1')}`;
 }
 
-function isPlain(source: Buffer, from: number, to: number): boolean {
-  for (let i = from; i < to; i++) {
-    const c = source[i]!;
-    if (c < 0x20 || c > 0x7e || c === quote || c === backslash) return false;
+/** True for what stands in JSON as it is: neither a control character nor a quote nor a backslash nor anything beyond ASCII. */
+function isPlainByte(c: number): boolean {
+  return c >= 0x20 && c < 0x80 && c !== quote && c !== backslash;
+}
+
+/**
+ * True when all four bytes of the word are plain. A byte below 0x20 or equal to 0x22 is one below 0x21 after the exclusive or, and 0x5c one
+ * below 1: subtracted, they leave a borrow in the high bit. Such a byte may make the one behind it look like another; a plain word has none.
+ * Source: S. E. Anderson, Bit Twiddling Hacks, "Determine if a word has a byte less than n".
+ */
+function isPlainWord(word: number): boolean {
+  return ((((word ^ 0x02020202) - 0x21212121) | ((word ^ 0x5c5c5c5c) - 0x01010101) | word) & 0x80808080) === 0;
+}
+
+/** Where the first byte lies, from `at` on, that is not plain; the end of `source` when there is none. */
+export function endOfPlainText({ bytes, view }: WordBuffer, at: number): number {
+  let i = at;
+  while (i + 4 <= bytes.length && isPlainWord(view.getInt32(i, true))) i += 4;
+  while (i < bytes.length && isPlainByte(bytes[i]!)) i++;
+  return i;
+}
+
+/** Copies `source[from, to)` to `at` if it is plain, and returns the end; -1 if it is not. */
+function copyPlainText(target: WordBuffer, at: number, source: WordBuffer, from: number, to: number): number {
+  let end = at;
+  let i = from;
+  for (; i + 4 <= to; i += 4) {
+    const word = source.view.getInt32(i, true);
+    if (!isPlainWord(word)) return -1;
+    target.view.setInt32(end, word, true);
+    end += 4;
   }
-  return true;
+  for (; i < to; i++) {
+    const c = source.bytes[i]!;
+    if (!isPlainByte(c)) return -1;
+    target.bytes[end++] = c;
+  }
+  return end;
 }

@@ -6,8 +6,10 @@
 // The same key asked again while it is on its way is not asked twice: the later lookup follows the first and is settled with it. A
 // leader whose own deadline passes stays on its way as long as a follower waits.
 
+import { writeKey } from '../shared/batch-wire.ts';
 import type { ErrorCode } from '../shared/errors.ts';
 import { keyHash32OfLatin1, type SliceIndex, sliceIndexOf } from '../shared/key-hash.ts';
+import type { WordBuffer } from '../shared/word-copy.ts';
 import { WheelEntry } from './deadline-wheel.ts';
 import type { LookupEngine } from './lookup-engine.ts';
 import type { MemberLane } from './member-lane.ts';
@@ -47,6 +49,18 @@ export abstract class KeyLookup extends WheelEntry {
     this.isBulk = isBulk;
     this.keyHash32 = keyHash32OfLatin1(key);
     this.sliceIndex = sliceIndexOf(this.keyHash32, version.sliceBits);
+  }
+
+  get keyCount(): number {
+    return 1;
+  }
+
+  get wireSize(): number {
+    return 2 + this.key.length;
+  }
+
+  writeTo(target: WordBuffer, at: number): number {
+    return writeKey(target, at, this.key);
   }
 
   /** Nobody waits for it any more. */
@@ -95,6 +109,7 @@ export abstract class KeyLookup extends WheelEntry {
 
   protected abstract onFound(reply: Buffer, start: number, end: number): void;
   protected abstract onMissing(): void;
+  /** `version_not_held`: everybody who was asked says that it has no such slice of the version. Not for clients: see `clientCodeOf`. */
   protected abstract onFailure(code: ErrorCode): void;
 
   /** False when it was settled before: a late reply after the deadline. */
@@ -105,4 +120,9 @@ export abstract class KeyLookup extends WheelEntry {
     this.#engine.release(this);
     return true;
   }
+}
+
+/** What a client is told of a failure. */
+export function clientCodeOf(code: ErrorCode): ErrorCode {
+  return code === 'version_not_held' ? 'slice_unavailable' : code;
 }

@@ -6,16 +6,19 @@
 // before, since a kept-alive socket may be closed just when it is used. `deferred` is no failure: the reply was full, and at least one key was
 // answered. What a shard may have seen counts against the `RetryBudget`, unless its connection broke or it said that it has no such slice.
 
-import { type BatchStatus, batchStatus } from '../shared/batch-wire.ts';
+import { setTimeout as pause } from 'node:timers/promises';
+import type { BatchFailure } from '../shared/batch-pool.ts';
+import { batchStatus, type ReplyCursor } from '../shared/batch-wire.ts';
 import type { ErrorCode } from '../shared/errors.ts';
-import type { BatchFailure } from '../shared/http-client.ts';
+import { keyHash32, sliceIndexOf } from '../shared/key-hash.ts';
 import { limits } from '../shared/limits.ts';
+import { type BulkLookup, BulkPart } from './bulk-lookup.ts';
 import { DeadlineWheel } from './deadline-wheel.ts';
 import { Flights } from './flights.ts';
 import { chooseHolder } from './holder-choice.ts';
 import { type HotAnswer, HotAnswers } from './hot-answers.ts';
 import type { KeyLookup } from './key-lookup.ts';
-import { type LaneBatch, MemberLane } from './member-lane.ts';
+import { type LaneBatch, type LaneEntry, MemberLane } from './member-lane.ts';
 import { RetryBudget } from './retry-budget.ts';
 import type { RoutedVersion } from './routed-version.ts';
 
@@ -27,6 +30,8 @@ export type EngineOptions = {
   readonly cacheSize: number;
   /** Nobody listens at the address any more: the members should be asked at once. */
   readonly onRefused: (address: string) => void;
+  /** Nobody who should holds the version that is served: resolves when all members have been asked anew. */
+  readonly onNotHeld: () => Promise<void>;
 };
 
 export class LookupEngine {
@@ -40,13 +45,15 @@ export class LookupEngine {
   readonly #budget = new RetryBudget(performance.now());
   /** Ejected ones that wait for a key to be tried with. */
   readonly #probesDue = new Set<MemberLane>();
+  #served: RoutedVersion | undefined;
+  #askingAnew: Promise<void> | undefined;
   #flushScheduled = false;
   #pending = 0;
   #bulkPending = 0;
   /**
    * Since the start, in keys: for `/status`. `hedged` and `rescued`: asked of another one while the first still had them, since it was late, or
    * ejected; `moved`: taken out of a queue that stood still; `overBudget`: not asked again for want of budget; `unavailable`: failed at once,
-   * because everybody who holds the slice is gone.
+   * because everybody who holds the slice is gone; `rebound`: asked again of another version, since nobody held theirs any more.
    */
   readonly counts = {
     retries: 0,
@@ -59,11 +66,18 @@ export class LookupEngine {
     overloaded: 0,
     unavailable: 0,
     expired: 0,
+    rebound: 0,
   };
 
   constructor(options: EngineOptions) {
     this.#options = options;
     this.hotAnswers = new HotAnswers(options.cacheSize);
+  }
+
+  /** What is served from now on: requests that are admitted bind it. */
+  serve(version: RoutedVersion): void {
+    this.#served = version;
+    this.hotAnswers.serve(version.id);
   }
 
   /** Keys admitted and not settled. */
@@ -99,8 +113,8 @@ export class LookupEngine {
         deadlineMs: this.#options.deadlineMs,
         events: {
           onSent: (keyCount, nowMs) => this.#budget.sent(keyCount, nowMs),
-          onAnswer: (from, lookup, status, reply, start, end) => this.#answered(from, lookup, status, reply, start, end),
-          onOverdue: (_from, lookup) => this.#overdue(lookup),
+          onAnswer: (from, entry, reply) => this.#answeredEntry(from, entry, reply),
+          onOverdue: (from, entry) => this.#overdue(from, entry),
           onFailure: (from, batch, failure) => this.#failed(from, batch, failure),
           onLate: (from, batch, nowMs) => this.#hedge(from, batch, nowMs),
           onStalled: (from) => this.#moveWaiting(from),
@@ -128,13 +142,55 @@ export class LookupEngine {
   }
 
   /** Admits a key: from now on it is settled exactly once, within the deadline. */
-  submit(lookup: KeyLookup): void {
+  submit(lookup: KeyLookup, deadlineMs: number = this.#options.deadlineMs): void {
     this.#pending++;
+    lookup.version.pending++;
     if (lookup.isBulk) this.#bulkPending++;
     if (this.#pending > limits.routerQueueMax || this.#bulkPending > bulkPendingMax) return this.#refuse(lookup);
     if (!this.#followFlight(lookup)) this.#askFirst(lookup);
     // What is refused at once needs no deadline.
-    if (!lookup.isSettled) this.#wheel.add(lookup, this.#options.deadlineMs);
+    if (!lookup.isSettled) this.#wheel.add(lookup, deadlineMs);
+  }
+
+  /** Whether a request whose key failed with `code` should bind another version: its own may be gone, and one that is served says so itself. */
+  mayRebind({ version }: Binding, code: ErrorCode): boolean {
+    return code === 'version_not_held' || (goneWithVersion.has(code) && this.#served?.id !== version.id);
+  }
+
+  /**
+   * The version that such a request binds anew, and the time that is left for it; undefined: none is. When nobody holds what is served, it may
+   * be that this router stood still while all others went on: then the members are asked first.
+   */
+  async rebind({ version, remainingMs: leftMs }: Binding): Promise<Binding | undefined> {
+    const dueMs = performance.now() + leftMs;
+    if (this.#served?.id === version.id) {
+      this.#pending++;
+      this.#askingAnew ??= this.#options.onNotHeld().finally(() => {
+        this.#askingAnew = undefined;
+      });
+      await Promise.race([this.#askingAnew, pause(leftMs, undefined, { ref: false })]);
+      this.#pending--;
+    }
+    const remainingMs = dueMs - performance.now();
+    if (!this.#served || remainingMs <= 0) return undefined;
+    this.counts.rebound++;
+    return { version: this.#served, remainingMs };
+  }
+
+  /** Admits all keys of a request together: each is settled exactly once, within the deadline. */
+  submitBulk(bulk: BulkLookup, deadlineMs: number = this.#options.deadlineMs): void {
+    const count = bulk.keys.starts.length;
+    const isRoomy = this.#pending + count <= limits.routerQueueMax && this.#bulkPending + count <= bulkPendingMax;
+    if (!isRoomy || this.#probesDue.size > 0) {
+      // Then what is to be done is decided for each key.
+      for (let i = 0; i < count; i++) this.submit(bulk.takeOut(i), deadlineMs);
+      return;
+    }
+    this.#pending += count;
+    bulk.version.pending += count;
+    this.#bulkPending += count;
+    for (const [lane, part] of this.#partsOf(bulk)) this.#pushPart(lane, part);
+    if (!bulk.isSettled) this.#wheel.add(bulk, deadlineMs);
   }
 
   /** The answer to a key of the version when it is a hot one: nothing needs to be submitted then. */
@@ -151,7 +207,16 @@ export class LookupEngine {
   release(lookup: KeyLookup): void {
     this.#wheel.remove(lookup);
     this.#pending--;
+    lookup.version.pending--;
     if (lookup.isBulk) this.#bulkPending--;
+  }
+
+  /** Called by a bulk look-up when one of its keys is settled. */
+  releaseBulk(bulk: BulkLookup): void {
+    this.#pending--;
+    bulk.version.pending--;
+    this.#bulkPending--;
+    if (bulk.isSettled) this.#wheel.remove(bulk);
   }
 
   async close(): Promise<void> {
@@ -202,6 +267,64 @@ export class LookupEngine {
     }
   }
 
+  /** The keys of a request by lane, in parts; those that nobody can be asked for are settled. */
+  #partsOf(bulk: BulkLookup): [MemberLane, BulkPart][] {
+    const { version } = bulk;
+    const { source, starts, ends } = bulk.keys;
+    const parts: [MemberLane, BulkPart][] = [];
+    for (let i = 0; i < starts.length; i++) {
+      const sliceIndex = sliceIndexOf(keyHash32(source.bytes, starts[i], ends[i]), version.sliceBits);
+      const holders = version.holdersOf(sliceIndex);
+      const lane = chooseHolder(holders, undefined, undefined);
+      if (lane) {
+        const part = lane.gather(bulk, i);
+        if (part) parts.push([lane, part]);
+        continue;
+      }
+      if (holders.length > 0) this.counts.unavailable++;
+      bulk.settleFailed(i, holders.length > 0 ? 'slice_unavailable' : version.absenceOf(sliceIndex));
+    }
+    return parts;
+  }
+
+  #pushPart(lane: MemberLane, part: BulkPart): void {
+    lane.endGathering();
+    if (!lane.isFullFor(part)) {
+      lane.push(part);
+      this.#flushLater(lane);
+      return;
+    }
+    // As many of its keys as there is room for, or another lane for them.
+    for (const i of part.indices) {
+      const lookup = part.request.takeOut(i);
+      this.#askFirst(lookup);
+      if (!lookup.isSettled) this.#wheel.add(lookup, this.#options.deadlineMs);
+    }
+  }
+
+  /** A key that `lane` was asked for among others, as a look-up of its own. */
+  #takeOut(lane: MemberLane, bulk: BulkLookup, keyIndex: number): KeyLookup {
+    const leftMs = Math.max(0, bulk.wheelDueTick * limits.deadlineTickMs - performance.now());
+    const lookup = bulk.takeOut(keyIndex);
+    if (bulk.isSettled) this.#wheel.remove(bulk);
+    this.#note(lookup, lane);
+    this.#wheel.add(lookup, leftMs);
+    return lookup;
+  }
+
+  /** All keys of the entries that somebody waits for, as look-ups of their own. */
+  #takeApart(lane: MemberLane, entries: readonly LaneEntry[]): KeyLookup[] {
+    const lookups: KeyLookup[] = [];
+    for (const entry of entries) {
+      if (!(entry instanceof BulkPart)) lookups.push(entry);
+      else {
+        entry.lookups ??= entry.isSettled ? [] : entry.indices.map((i) => this.#takeOut(lane, entry.request, i));
+        lookups.push(...entry.lookups);
+      }
+    }
+    return lookups;
+  }
+
   #push(lookup: KeyLookup, lane: MemberLane): void {
     if (lane.isFullFor(lookup)) {
       // It may still be under way elsewhere.
@@ -221,8 +344,8 @@ export class LookupEngine {
   }
 
   /** It may still be under way elsewhere. */
-  #overdue(lookup: KeyLookup): void {
-    if (--lookup.outstanding === 0) this.#refuse(lookup);
+  #overdue(lane: MemberLane, entry: LaneEntry): void {
+    for (const lookup of this.#takeApart(lane, [entry])) if (--lookup.outstanding === 0) this.#refuse(lookup);
   }
 
   #refuse(lookup: KeyLookup): void {
@@ -244,7 +367,28 @@ export class LookupEngine {
     this.#dirty.clear();
   }
 
-  #answered(lane: MemberLane, lookup: KeyLookup, status: BatchStatus, reply: Buffer, start: number, end: number): void {
+  #answeredEntry(lane: MemberLane, entry: LaneEntry, reply: ReplyCursor): void {
+    if (entry instanceof BulkPart) return this.#answeredPart(lane, entry, reply);
+    reply.next();
+    this.#answered(lane, entry, reply);
+  }
+
+  #answeredPart(lane: MemberLane, part: BulkPart, reply: ReplyCursor): void {
+    const { request, indices, lookups } = part;
+    // Since when it has been taken apart, or nobody has waited for it, is the same for all of its keys.
+    const isSettled = request.isSettled;
+    for (let n = 0; n < indices.length; n++) {
+      reply.next();
+      if (lookups) {
+        if (n < lookups.length) this.#answered(lane, lookups[n]!, reply);
+      } else if (isSettled) continue;
+      else if (reply.status === batchStatus.found) request.settleFound(indices[n]!, reply.reply, reply.start, reply.end);
+      else if (reply.status === batchStatus.missing) request.settleMissing(indices[n]!);
+      else this.#answered(lane, this.#takeOut(lane, request, indices[n]!), reply);
+    }
+  }
+
+  #answered(lane: MemberLane, lookup: KeyLookup, { status, reply, start, end }: ReplyCursor): void {
     // Nobody waits for it: its deadline has passed, or another holder was faster.
     if (lookup.isSettled) {
       lookup.outstanding--;
@@ -293,7 +437,7 @@ export class LookupEngine {
       isSeen,
       isReset: failure === 'reset',
     };
-    for (const lookup of batch.lookups) this.#attemptFailed(lane, lookup, attempt);
+    for (const lookup of this.#takeApart(lane, batch.entries)) this.#attemptFailed(lane, lookup, attempt);
   }
 
   /** The last of its attempts decides: another holder, or the end. */
@@ -315,7 +459,7 @@ export class LookupEngine {
 
   /** The keys of a late batch are sent to others as well, as far as these have their hands free. */
   #hedge(lane: MemberLane, batch: LaneBatch, nowMs: number): void {
-    for (const lookup of batch.lookups) {
+    for (const lookup of this.#takeApart(lane, batch.entries)) {
       const other = this.#otherFor(lane, lookup);
       if (other?.isFree && this.#sendTwice(lookup, other, batch, nowMs)) this.counts.hedged++;
     }
@@ -326,7 +470,7 @@ export class LookupEngine {
     this.#moveWaiting(lane);
     if (lane.health.ejectedFor !== 'silence') return;
     for (const batch of underWay) {
-      for (const lookup of batch.lookups) {
+      for (const lookup of this.#takeApart(lane, batch.entries)) {
         const other = this.#otherFor(lane, lookup);
         if (other && !other.isAvoided && this.#sendTwice(lookup, other, batch, nowMs)) this.counts.rescued++;
       }
@@ -354,7 +498,7 @@ export class LookupEngine {
   /** The keys in the queue of a lane that stands still go to others, as far as there are any: nobody has seen them yet. */
   #moveWaiting(lane: MemberLane): void {
     if (lane.waiting === 0) return;
-    for (const lookup of lane.takeWaiting()) {
+    for (const lookup of this.#takeApart(lane, lane.takeWaiting())) {
       const other =
         lookup.asks < limits.keyAsksMax ? chooseHolder(lookup.version.holdersOf(lookup.sliceIndex), lane, undefined) : undefined;
       if (other && !other.isAvoided && !other.isFullFor(lookup)) {
@@ -367,6 +511,12 @@ export class LookupEngine {
     }
   }
 }
+
+/** What a request is asked of, and the time that it has. */
+export type Binding = { readonly version: RoutedVersion; readonly remainingMs: number };
+
+/** What may become of a key because its version is gone; all else has nothing to do with it. */
+const goneWithVersion: ReadonlySet<ErrorCode> = new Set(['slice_unavailable', 'slice_loading', 'slice_corrupt']);
 
 /** What became of a key at one member. */
 type FailedAttempt = {
@@ -381,6 +531,6 @@ type FailedAttempt = {
 };
 
 /** What a shard says that has no such slice to look into: routes were out of date, and nothing was looked up. */
-const notHeldThere: FailedAttempt = { code: 'slice_unavailable', isFree: true, isSeen: true, isReset: false };
+const notHeldThere: FailedAttempt = { code: 'version_not_held', isFree: true, isSeen: true, isReset: false };
 const loadingThere: FailedAttempt = { ...notHeldThere, code: 'slice_loading' };
 const corruptThere: FailedAttempt = { ...notHeldThere, code: 'slice_corrupt' };

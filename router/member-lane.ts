@@ -8,9 +8,10 @@
 // Each batch stands in the deadline wheel: when it is late by what the member usually takes, when the member is silent, and when it is
 // gone. A lane owns its sockets. It never retries: what failed goes back to the engine.
 
-import { type BatchStatus, batchStatus, encodeBatchRequest, isBatchReply, readBatchReply } from '../shared/batch-wire.ts';
-import { type BatchFailure, BatchPool, type SentBatch } from '../shared/http-client.ts';
+import { type BatchFailure, BatchPool, type SentBatch } from '../shared/batch-pool.ts';
+import { encodeBatch, isBatchReply, ReplyCursor } from '../shared/batch-wire.ts';
 import { limits } from '../shared/limits.ts';
+import { type BulkLookup, BulkPart } from './bulk-lookup.ts';
 import { type DeadlineWheel, WheelEntry } from './deadline-wheel.ts';
 import type { KeyLookup } from './key-lookup.ts';
 import { MemberHealth } from './member-health.ts';
@@ -21,10 +22,10 @@ import { WaitingKeys } from './waiting-keys.ts';
 export type LaneEvents = {
   /** So many keys leave. */
   readonly onSent: (keyCount: number, nowMs: number) => void;
-  /** The shard answered `status` for the key: for `found` the value is in `reply` from `start` to `end`. */
-  readonly onAnswer: (lane: MemberLane, lookup: KeyLookup, status: BatchStatus, reply: Buffer, start: number, end: number) => void;
+  /** The shard answered for the entry: its keys are the next ones of `reply`, and are all read from there. */
+  readonly onAnswer: (lane: MemberLane, entry: LaneEntry, reply: ReplyCursor) => void;
   /** Its answer would come too late; nobody has seen it. */
-  readonly onOverdue: (lane: MemberLane, lookup: KeyLookup) => void;
+  readonly onOverdue: (lane: MemberLane, entry: LaneEntry) => void;
   /** The whole batch has no answer. */
   readonly onFailure: (lane: MemberLane, batch: LaneBatch, failure: BatchFailure) => void;
   /** The batch is late by what its member usually takes, and the router itself is not. */
@@ -37,9 +38,13 @@ export type LaneEvents = {
   readonly onProbeDue: (lane: MemberLane) => void;
 };
 
+/** What waits and leaves as one: a key, or the keys of one /mget. */
+export type LaneEntry = KeyLookup | BulkPart;
+
 /** Keys that left together. */
 export class LaneBatch extends WheelEntry {
-  readonly lookups: readonly KeyLookup[];
+  readonly entries: readonly LaneEntry[];
+  readonly keyCount: number;
   readonly sentMs: number;
   readonly isProbe: boolean;
   readonly hasBulk: boolean;
@@ -49,13 +54,14 @@ export class LaneBatch extends WheelEntry {
   sent: SentBatch | undefined = undefined;
   readonly #onDue: (batch: LaneBatch) => void;
 
-  constructor(lookups: readonly KeyLookup[], options: { sentMs: number; isProbe: boolean; onDue: (batch: LaneBatch) => void }) {
+  constructor(entries: readonly LaneEntry[], options: { sentMs: number; isProbe: boolean; onDue: (batch: LaneBatch) => void }) {
     super();
-    this.lookups = lookups;
+    this.entries = entries;
+    this.keyCount = entries.reduce((sum, { keyCount }) => sum + keyCount, 0);
     this.sentMs = options.sentMs;
     this.isProbe = options.isProbe;
     // Keys of /mgets stand behind the others.
-    this.hasBulk = lookups.at(-1)!.isBulk;
+    this.hasBulk = entries.at(-1)!.isBulk;
     this.#onDue = options.onDue;
   }
 
@@ -78,7 +84,9 @@ export class MemberLane {
   readonly #window: MemberWindow;
   /** Of the deadline wheel, from a key's admission to its deadline. */
   readonly #deadlineTicks: number;
-  readonly #waiting = new WaitingKeys<KeyLookup>();
+  readonly #waiting = new WaitingKeys<LaneEntry>();
+  /** The last part of the request that is being admitted just now. */
+  #gathered: BulkPart | undefined;
   readonly #underWay = new Set<LaneBatch>();
   readonly #onDue = (batch: LaneBatch): void => this.#due(batch);
   #probesInFlight = 0;
@@ -141,20 +149,38 @@ export class MemberLane {
   }
 
   /** No key more may wait: for want of memory, or because it would be answered too late. */
-  isFullFor(lookup: KeyLookup): boolean {
+  isFullFor(entry: LaneEntry): boolean {
     const { tick } = this.#wheel;
-    return this.#waiting.isFullFor(lookup, tick) || this.#isBackedUpFor(lookup, tick);
+    return this.#waiting.isFullFor(entry, tick) || this.#isBackedUpFor(entry, tick);
   }
 
   /** Keys have waited for long, and there are more of them than the member answers in time. */
-  #isBackedUpFor({ isBulk }: KeyLookup, tick: number): boolean {
+  #isBackedUpFor({ isBulk }: LaneEntry, tick: number): boolean {
     const waiting = isBulk ? this.#waiting.count : this.#waiting.singleCount;
     if (waiting < limits.windowWaitingMin || waiting < this.#window.waitingMax) return false;
     return this.#waiting.headDueTick(isBulk) < tick + this.#deadlineTicks * (1 - limits.windowFastShare);
   }
 
-  push(lookup: KeyLookup): void {
-    this.#waiting.push(lookup);
+  push(entry: LaneEntry): void {
+    this.#waiting.push(entry);
+  }
+
+  /** One more key of the request that is being admitted; returns its part when that is a new one, for the caller to push once it is whole. */
+  gather(request: BulkLookup, keyIndex: number): BulkPart | undefined {
+    let part = this.#gathered;
+    if (part && part.keyCount < limits.bulkBatchKeysMin) {
+      part.add(keyIndex);
+      return undefined;
+    }
+    part = new BulkPart(request);
+    part.add(keyIndex);
+    this.#gathered = part;
+    return part;
+  }
+
+  /** The request that was being admitted is. */
+  endGathering(): void {
+    this.#gathered = undefined;
   }
 
   /** Sends what waits, as far as batches may be under way. */
@@ -168,7 +194,7 @@ export class MemberLane {
   }
 
   /** All that waits and has somebody waiting for it; the owner sends it elsewhere, or pushes it again. */
-  takeWaiting(): KeyLookup[] {
+  takeWaiting(): LaneEntry[] {
     return this.#waiting.takeAll();
   }
 
@@ -194,7 +220,7 @@ export class MemberLane {
     clearTimeout(this.#patienceTimer);
     clearTimeout(this.#probeTimer);
     for (const batch of this.#underWay) this.#wheel.remove(batch);
-    await this.#pool.close();
+    this.#pool.close();
   }
 
   get #usualInFlight(): number {
@@ -214,7 +240,7 @@ export class MemberLane {
 
   #sendBatch(): void {
     const dueTick = this.#wheel.tick + this.#window.timeNeededMs / limits.deadlineTickMs;
-    for (const lookup of this.#waiting.takeOverdue(dueTick)) this.#events.onOverdue(this, lookup);
+    for (const entry of this.#waiting.takeOverdue(dueTick)) this.#events.onOverdue(this, entry);
     const batch = this.#waiting.takeBatch({ withBulk: this.#mayHaveBulk, countMax: this.#window.batchMax });
     if (batch.length > 0) this.#send(batch, false);
   }
@@ -226,25 +252,26 @@ export class MemberLane {
     }, limits.batchPatienceMs);
   }
 
-  #send(lookups: readonly KeyLookup[], isProbe: boolean): void {
+  #send(entries: readonly LaneEntry[], isProbe: boolean): void {
     const nowMs = now();
-    const batch = new LaneBatch(lookups, { sentMs: nowMs, isProbe, onDue: this.#onDue });
+    const batch = new LaneBatch(entries, { sentMs: nowMs, isProbe, onDue: this.#onDue });
+    const { keyCount } = batch;
     this.#underWay.add(batch);
-    this.#keysInFlight += lookups.length;
+    this.#keysInFlight += keyCount;
     if (isProbe) this.#probesInFlight++;
     if (batch.hasBulk) {
       this.#bulkBatchesInFlight++;
-      this.#bulkKeysInFlight += lookups.length;
+      this.#bulkKeysInFlight += keyCount;
     }
     this.counts.batches++;
-    this.counts.keys += lookups.length;
+    this.counts.keys += keyCount;
     this.health.sent(nowMs);
-    this.#events.onSent(lookups.length, nowMs);
+    this.#events.onSent(keyCount, nowMs);
     this.#callAfter(batch, isProbe ? limits.ejectSilenceMs : this.health.hedgeDelayMs, nowMs);
-    const { idBytes } = lookups[0]!.version;
-    batch.sent = this.#pool.send(encodeBatchRequest(idBytes, lookups), {
+    const { idBytes } = entries[0]!.version;
+    batch.sent = this.#pool.send(encodeBatch(idBytes, entries, this.#pool.headRoom), {
       onReply: (reply) => {
-        if (isBatchReply(reply, idBytes, lookups.length)) this.#answered(batch, reply);
+        if (isBatchReply(reply, idBytes, keyCount)) this.#answered(batch, reply);
         else this.#failed(batch, 'wrong');
         this.flush();
       },
@@ -258,18 +285,15 @@ export class MemberLane {
   #answered(batch: LaneBatch, reply: Buffer): void {
     const nowMs = now();
     this.#landed(batch);
-    this.#window.answered({ keyCount: batch.lookups.length, sentMs: batch.sentMs }, nowMs);
+    this.#window.answered(batch, nowMs);
     this.health.answered(nowMs, { latencyMs: nowMs - batch.sentMs, isProbe: batch.isProbe && !batch.isLate });
     if (this.#isAvoided) {
       this.#isStalled = false;
       this.#follow(nowMs);
     }
-    let deferredCount = 0;
-    readBatchReply(reply, (i, status, start, end) => {
-      if (status === batchStatus.deferred) deferredCount++;
-      this.#events.onAnswer(this, batch.lookups[i]!, status, reply, start, end);
-    });
-    if (deferredCount === batch.lookups.length) this.#pause();
+    const cursor = new ReplyCursor(reply);
+    for (const entry of batch.entries) this.#events.onAnswer(this, entry, cursor);
+    if (cursor.deferredCount === batch.keyCount) this.#pause();
   }
 
   #failed(batch: LaneBatch, failure: BatchFailure): void {
@@ -296,11 +320,11 @@ export class MemberLane {
   #landed(batch: LaneBatch): void {
     this.#wheel.remove(batch);
     this.#underWay.delete(batch);
-    this.#keysInFlight -= batch.lookups.length;
+    this.#keysInFlight -= batch.keyCount;
     if (batch.isProbe) this.#probesInFlight--;
     if (batch.hasBulk) {
       this.#bulkBatchesInFlight--;
-      this.#bulkKeysInFlight -= batch.lookups.length;
+      this.#bulkKeysInFlight -= batch.keyCount;
     }
     if (this.load === 0) this.#window.rested();
   }

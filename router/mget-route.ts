@@ -4,122 +4,179 @@
 // In the JSON, text is UTF-8. A value that is not is given in base64 beside `"encoding":"base64"`, a key beside
 // `"keyEncoding":"base64"`; a request may name such a key as `{"base64":"…"}`.
 
-import { isUtf8 } from 'node:buffer';
-import { type ErrorCode, PavostoreError } from '../shared/errors.ts';
+import type { ErrorCode } from '../shared/errors.ts';
 import { limits } from '../shared/limits.ts';
+import { asWordBuffer, makeWordBuffer, type WordBuffer } from '../shared/word-copy.ts';
+import { BulkLookup } from './bulk-lookup.ts';
 import { fieldOf, JsonBytes } from './json-bytes.ts';
-import { KeyLookup } from './key-lookup.ts';
-import type { LookupEngine } from './lookup-engine.ts';
+import { clientCodeOf, KeyLookup } from './key-lookup.ts';
+import { type KeyRanges, keyOf } from './key-ranges.ts';
+import type { Binding, LookupEngine } from './lookup-engine.ts';
 import type { RoutedVersion } from './routed-version.ts';
 
 export type MgetResponse = { readonly versionId: string; readonly body: Buffer };
 
-/** Looks all keys up in `version`; resolves when each is settled, within the deadline. */
-export function answerMget(engine: LookupEngine, version: RoutedVersion, keys: readonly string[]): Promise<MgetResponse> {
+/** Looks all keys up in `version`; resolves when each is settled, within the deadline. When nobody holds that version any more, all in another one. */
+export async function answerMget(engine: LookupEngine, version: RoutedVersion, keys: KeyRanges): Promise<MgetResponse> {
+  const answer = await lookUpAll(engine, keys, { version, isRebound: false });
+  // A second time there is no other.
+  return 'body' in answer ? answer : ((await lookUpAll(engine, keys, { ...answer, isRebound: true })) as MgetResponse);
+}
+
+/** The answer; or what to bind anew, unless that was done. */
+function lookUpAll(
+  engine: LookupEngine,
+  keys: KeyRanges,
+  { version, remainingMs, isRebound }: Partial<Binding> & { readonly version: RoutedVersion; readonly isRebound: boolean },
+): Promise<MgetResponse | Binding> {
   return new Promise((resolve) => {
     const results = new MgetResults(version.id, keys, (body) => resolve({ versionId: version.id, body }));
-    for (let i = 0; i < keys.length; i++) {
-      const hot = engine.findHot(version, keys[i]!);
-      if (hot === undefined) engine.submit(new MgetLookup(engine, version, keys[i]!, i, results));
-      else if (hot === null) results.settle(i, missing);
-      else results.find(i, Buffer.from(hot, 'latin1'));
-    }
+    const rebind = isRebound ? undefined : rebindOnce(engine, resolve);
+    engine.submitBulk(new MgetLookup({ engine, version, keys, results, rebind }), remainingMs);
   });
 }
 
-/** The keys of a request body `{"keys":["a",{"base64":"…"}]}` as latin1 strings. Throws `body_malformed`, or the code of the key at fault. */
-export function parseMgetBody(body: Buffer): string[] {
-  if (!isUtf8(body)) throw new PavostoreError('body_malformed', 'The body is not UTF-8');
-  let read: unknown;
-  try {
-    read = JSON.parse(body.toString());
-  } catch (error) {
-    throw new PavostoreError('body_malformed', `The body is not JSON: ${(error as Error).message}`);
+/** For the keys of one request that find their version gone: the first of them binds the whole request anew. */
+function rebindOnce(engine: LookupEngine, onRebinding: (binding: Binding) => void): (binding: Binding) => Promise<boolean> {
+  let isRebound: Promise<boolean> | undefined;
+  return (binding) => {
+    isRebound ??= engine.rebind(binding).then((other) => {
+      if (other) onRebinding(other);
+      return other !== undefined;
+    });
+    return isRebound;
+  };
+}
+
+type MgetRequest = {
+  readonly engine: LookupEngine;
+  readonly version: RoutedVersion;
+  readonly keys: KeyRanges;
+  readonly results: MgetResults;
+  /** Resolves to false when there is no other version to bind; undefined: it was bound anew once. */
+  readonly rebind: ((binding: Binding) => Promise<boolean>) | undefined;
+};
+
+/** A key has no answer; with its version it may be another one that is to be asked. */
+function failKey({ engine, results, rebind }: MgetRequest, binding: Binding, keyIndex: number, code: ErrorCode): void {
+  if (rebind && engine.mayRebind(binding, code))
+    void rebind(binding).then((isRebound) => isRebound || results.fail(keyIndex, clientCodeOf(code)));
+  else results.fail(keyIndex, clientCodeOf(code));
+}
+
+class MgetLookup extends BulkLookup {
+  readonly #request: MgetRequest;
+
+  constructor(request: MgetRequest) {
+    super(request.engine, request.version, request.keys);
+    this.#request = request;
   }
-  const keys = (read as { keys?: unknown } | null)?.keys;
-  if (!Array.isArray(keys)) throw new PavostoreError('keys_malformed', 'The body is not an object with a list of keys: {"keys":["a","b"]}');
-  checkKeyCount(keys.length);
-  return keys.map((key: unknown, i) => parseKey(key, i));
-}
 
-/** Throws `keys_malformed` or `keys_too_many`. */
-export function checkKeyCount(count: number): void {
-  if (count === 0) throw new PavostoreError('keys_malformed', 'The list of keys is empty');
-  if (count > limits.mgetKeysMax) throw new PavostoreError('keys_too_many', `${count} keys; at most ${limits.mgetKeysMax} in one request`);
-}
-
-/** One byte a character in UTF-8 as in latin1. */
-const isPrintableAscii = /^[ -~]*$/;
-
-function parseKey(key: unknown, i: number): string {
-  if (typeof key === 'string' && key.length > 0 && key.length <= limits.keySizeMax && isPrintableAscii.test(key)) return key;
-  const bytes = keyBytesOf(key, i);
-  if (bytes.length === 0) throw new PavostoreError('key_empty', `Key ${i} is empty`);
-  if (bytes.length > limits.keySizeMax)
-    throw new PavostoreError('key_too_long', `Key ${i} has ${bytes.length} bytes; at most ${limits.keySizeMax}`);
-  return bytes.toString('latin1');
-}
-
-function keyBytesOf(key: unknown, i: number): Buffer {
-  if (typeof key === 'string') {
-    if (!key.isWellFormed()) throw new PavostoreError('keys_malformed', `Key ${i} has a lone surrogate, which no UTF-8 text has`);
-    return Buffer.from(key);
+  override lookupOf(keyIndex: number): KeyLookup {
+    return new MgetKeyLookup(this.#request, keyIndex);
   }
-  const base64 = (key as { base64?: unknown } | null)?.base64;
-  if (typeof base64 !== 'string') throw new PavostoreError('keys_malformed', `Key ${i} is neither a string nor {"base64":"…"}`);
-  const bytes = Buffer.from(base64, 'base64');
-  // Buffer skips what is not base64: what it read must say the same again.
-  if (bytes.toString('base64').replace(/=+$/, '') !== base64.replace(/=+$/, '')) {
-    throw new PavostoreError('keys_malformed', `Key ${i}: not valid base64`);
+
+  protected override onFound(keyIndex: number, reply: Buffer, start: number, end: number): void {
+    this.#request.results.find(keyIndex, reply, start, end);
   }
-  return bytes;
+
+  protected override onMissing(): void {
+    this.#request.results.miss();
+  }
+
+  protected override onFailure(keyIndex: number, code: ErrorCode): void {
+    failKey(this.#request, this, keyIndex, code);
+  }
 }
 
-const missing = '"status":"missing"';
+/** One key of an /mget that goes a way of its own. */
+class MgetKeyLookup extends KeyLookup {
+  readonly #request: MgetRequest;
+  readonly #keyIndex: number;
+
+  constructor(request: MgetRequest, keyIndex: number) {
+    super(request.engine, request.version, keyOf(request.keys, keyIndex), true);
+    this.#request = request;
+    this.#keyIndex = keyIndex;
+  }
+
+  protected override onFound(reply: Buffer, start: number, end: number): void {
+    this.#request.results.find(this.#keyIndex, reply, start, end);
+  }
+
+  protected override onMissing(): void {
+    this.#request.results.miss();
+  }
+
+  protected override onFailure(code: ErrorCode): void {
+    failKey(this.#request, this, this.#keyIndex, code);
+  }
+}
+
+const texts = {
+  key: ready('{"key":"'),
+  nextKey: ready(',{"key":"'),
+  found: ready(',"status":"found","value":"'),
+  missing: ready(',"status":"missing"}'),
+  end: ready('}'),
+};
 /** Of one result, besides its key and its value. */
 const resultOverhead = 64;
+
+type ReadyText = { readonly source: WordBuffer; readonly size: number };
+
+function ready(text: string): ReadyText {
+  const source = makeWordBuffer(text.length);
+  source.bytes.write(text, 'latin1');
+  return { source, size: text.length };
+}
 
 /** The results of one request until the last key is settled: where each value lies in a shard's reply, or what is said instead. */
 class MgetResults {
   readonly #versionId: string;
-  readonly #keys: readonly string[];
+  readonly #keys: KeyRanges;
   readonly #onDone: (body: Buffer) => void;
-  readonly #replies: (Buffer | undefined)[];
-  readonly #starts: Uint32Array;
-  readonly #ends: Uint32Array;
-  /** Fields of the keys without a value. */
-  readonly #said: (string | undefined)[];
+  /** By key; undefined for those without a value. */
+  readonly #replies: (WordBuffer | undefined)[] = [];
+  readonly #starts: number[] = [];
+  readonly #ends: number[] = [];
+  /** By key; undefined for those that were found or are missing. */
+  readonly #failures: (ErrorCode | undefined)[] = [];
+  /** The values of a request lie in few replies, and come from one after the other. */
+  #lastReply: WordBuffer | undefined;
   #unsettled: number;
   #valuesSize = 0;
 
-  constructor(versionId: string, keys: readonly string[], onDone: (body: Buffer) => void) {
-    const { length } = keys;
+  constructor(versionId: string, keys: KeyRanges, onDone: (body: Buffer) => void) {
     this.#versionId = versionId;
     this.#keys = keys;
     this.#onDone = onDone;
-    this.#replies = new Array<Buffer | undefined>(length).fill(undefined);
-    this.#starts = new Uint32Array(length);
-    this.#ends = new Uint32Array(length);
-    this.#said = new Array<string | undefined>(length).fill(undefined);
-    this.#unsettled = length;
+    this.#unsettled = keys.starts.length;
+    for (let i = 0; i < this.#unsettled; i++) {
+      this.#replies.push(undefined);
+      this.#starts.push(0);
+      this.#ends.push(0);
+      this.#failures.push(undefined);
+    }
   }
 
   /** The value is `reply[start, end)`. */
-  find(keyIndex: number, reply: Buffer, start = 0, end = reply.length): void {
+  find(keyIndex: number, reply: Buffer, start: number, end: number): void {
     if (this.#valuesSize + end - start > limits.mgetValuesSizeMax) return this.fail(keyIndex, 'response_full');
     this.#valuesSize += end - start;
-    this.#replies[keyIndex] = reply;
+    if (this.#lastReply?.bytes !== reply) this.#lastReply = asWordBuffer(reply);
+    this.#replies[keyIndex] = this.#lastReply;
     this.#starts[keyIndex] = start;
     this.#ends[keyIndex] = end;
     this.#settled();
   }
 
-  fail(keyIndex: number, code: ErrorCode): void {
-    this.settle(keyIndex, `"status":"unavailable","code":"${code}"`);
+  miss(): void {
+    this.#settled();
   }
 
-  settle(keyIndex: number, fields: string): void {
-    this.#said[keyIndex] = fields;
+  fail(keyIndex: number, code: ErrorCode): void {
+    this.#failures[keyIndex] = code;
     this.#settled();
   }
 
@@ -128,43 +185,41 @@ class MgetResults {
   }
 
   #write(): Buffer {
-    const keysSize = this.#keys.reduce((sum, { length }) => sum + length, 0);
-    const json = new JsonBytes(resultOverhead * (this.#keys.length + 1) + keysSize + this.#valuesSize);
+    const { starts, ends } = this.#keys;
+    const count = starts.length;
+    let keysSize = 0;
+    for (let i = 0; i < count; i++) keysSize += ends[i]! - starts[i]!;
+    const json = new JsonBytes(resultOverhead * (count + 1) + keysSize + this.#valuesSize);
     json.raw(`{"version":"${this.#versionId}","results":[`);
-    for (let i = 0; i < this.#keys.length; i++) {
-      const key = `${i === 0 ? '{' : '},{'}${fieldOf('key', 'keyEncoding', this.#keys[i]!)},`;
-      const reply = this.#replies[i];
-      if (reply) {
-        json.raw(`${key}"status":"found",`);
-        json.bytesField('value', 'encoding', reply, this.#starts[i]!, this.#ends[i]!);
-      } else {
-        json.raw(`${key}${this.#said[i]}`);
-      }
+    for (let i = 0; i < count; i++) {
+      this.#writeKey(json, i);
+      if (this.#replies[i]) this.#writeValue(json, i, this.#replies[i]!);
+      else if (this.#failures[i]) json.raw(`,"status":"unavailable","code":"${this.#failures[i]}"}`);
+      else json.bytes(texts.missing.source, 0, texts.missing.size);
     }
-    json.raw('}]}');
+    json.raw(']}');
     return json.written;
   }
-}
 
-class MgetLookup extends KeyLookup {
-  readonly #keyIndex: number;
-  readonly #results: MgetResults;
-
-  constructor(engine: LookupEngine, version: RoutedVersion, key: string, keyIndex: number, results: MgetResults) {
-    super(engine, version, key, true);
-    this.#keyIndex = keyIndex;
-    this.#results = results;
+  #writeKey(json: JsonBytes, i: number): void {
+    const { source, starts, ends } = this.#keys;
+    const text = i === 0 ? texts.key : texts.nextKey;
+    json.bytes(text.source, 0, text.size);
+    if (json.plainText(source, starts[i]!, ends[i]!)) return;
+    json.unwrite(text.size);
+    json.raw(`${i === 0 ? '{' : ',{'}${fieldOf('key', 'keyEncoding', source.bytes.subarray(starts[i], ends[i]))}`);
   }
 
-  protected override onFound(reply: Buffer, start: number, end: number): void {
-    this.#results.find(this.#keyIndex, reply, start, end);
-  }
-
-  protected override onMissing(): void {
-    this.#results.settle(this.#keyIndex, missing);
-  }
-
-  protected override onFailure(code: ErrorCode): void {
-    this.#results.fail(this.#keyIndex, code);
+  #writeValue(json: JsonBytes, i: number, reply: WordBuffer): void {
+    const start = this.#starts[i]!;
+    const end = this.#ends[i]!;
+    json.bytes(texts.found.source, 0, texts.found.size);
+    if (!json.plainText(reply, start, end)) {
+      json.unwrite(valueNameSize);
+      json.raw(fieldOf('value', 'encoding', reply.bytes.subarray(start, end)));
+    }
+    json.bytes(texts.end.source, 0, texts.end.size);
   }
 }
+
+const valueNameSize = '"value":"'.length;

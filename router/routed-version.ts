@@ -17,10 +17,13 @@ const answers = 1;
 export class RoutedVersion {
   readonly id: string;
   readonly idBytes: Buffer;
-  readonly sequence: number;
+  /** Grows when the same content is published again. */
+  sequence: number;
   readonly sliceCount: number;
   readonly sliceBits: number;
   readonly headers: VersionHeaders;
+  /** Owned by the engine: keys admitted and not settled that are bound to it. */
+  pending = 0;
   #holders: readonly (readonly MemberLane[])[] = [];
   #absences: readonly ErrorCode[] = [];
 

@@ -4,6 +4,7 @@
 //     /status of each shard ──> MemberPoller ──> chooseVersion ──> RoutedVersion (slice ─> holders)
 //     client ──> server ──> KeyLookup ──> LookupEngine ──> MemberLane ──POST /batch──> shard
 
+import { randomBytes } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
 import { type HttpServer, listen } from '../shared/http-server.ts';
 import { limits } from '../shared/limits.ts';
@@ -14,7 +15,8 @@ import { countSlices } from '../shared/slice-ranges.ts';
 import { LookupEngine } from './lookup-engine.ts';
 import { RoutedVersion, reportOf } from './routed-version.ts';
 import { buildRouterServer } from './server.ts';
-import { candidatesOf, chooseVersion, isComplete } from './version-choice.ts';
+import { type ChoiceMemory, chooseVersion, noChoiceMemory, type VersionCandidate } from './version-choice.ts';
+import { versionNews } from './version-news.ts';
 import type { WorkerLink, WorkerReport } from './worker-link.ts';
 
 export type RouterOptions = {
@@ -37,9 +39,15 @@ export class Router {
   readonly #server: HttpServer;
   readonly #poller: MemberPoller;
   readonly #startedMs = performance.now();
+  /** Of this start: what shards know its leases by. */
+  readonly #incarnation = randomBytes(8).toString('hex');
   #version: RoutedVersion | undefined;
-  #firstRoundMs: number | undefined;
-  readonly #completeSinceMs = new Map<string, number>();
+  /** Versions before it, as long as requests that were bound to them are under way. */
+  #retiring: readonly RoutedVersion[] = [];
+  #choiceMemory: ChoiceMemory = noChoiceMemory;
+  /** Resolves when another version is served. */
+  #switched = Promise.withResolvers<void>();
+  #askedAnewMs = Number.NEGATIVE_INFINITY;
   /** Where the polls have no answer from. */
   readonly #lostAddresses = new Set<string>();
   /** It says that it is not ready, and serves on for a while. */
@@ -55,11 +63,13 @@ export class Router {
       source: options.members,
       onChange: () => this.#follow(),
       onTrouble: (error) => this.log.warn(`members: ${error.message}`),
+      versionUse: () => ({ router: this.#incarnation, versionIds: this.#versionsInUse().map(({ id }) => id) }),
     });
     this.engine = new LookupEngine({
       deadlineMs: options.deadlineMs,
       cacheSize: options.cacheSize,
       onRefused: (address) => this.#poller.pollNow(address),
+      onNotHeld: () => this.#askAnew(),
     });
     const goodbyeMs = options.drainMs ? limits.goodbyeMs : 0;
     this.#server = buildRouterServer(this, { logLevel: options.logLevel, goodbyeMs });
@@ -95,6 +105,7 @@ export class Router {
       ...this.#workers(),
       degraded: this.#isDegraded,
       version: version ? { id: version.id, sequence: version.sequence, sliceCount: version.sliceCount } : null,
+      ...versionNews(version, this.#poller.table.members),
       slicesAbsent: absent,
       members: this.#poller.table.members.map((member) => this.#describe(member)),
       keys: this.#keyCounts(),
@@ -156,22 +167,18 @@ export class Router {
   #follow(): void {
     if (this.#closing) return;
     const { members } = this.#poller.table;
-    const nowMs = performance.now();
-    if (this.#poller.firstRoundDone) this.#firstRoundMs ??= nowMs;
-    this.#noteComplete(members, nowMs);
-    const chosen = chooseVersion({
+    const { firstRoundDone } = this.#poller;
+    const { chosen, memory } = chooseVersion({
       serving: this.#version,
       members,
-      firstRoundDone: this.#poller.firstRoundDone,
-      waitedMs: nowMs - (this.#firstRoundMs ?? nowMs),
-      completeForMs: (id) => nowMs - (this.#completeSinceMs.get(id) ?? nowMs),
+      firstRoundDone,
+      memory: this.#choiceMemory,
+      nowMs: performance.now(),
     });
-    if (chosen) {
-      this.#version = new RoutedVersion(chosen);
-      this.engine.hotAnswers.serve(chosen.id);
-      this.log.info(`serves version ${chosen.id}, ${chosen.covered} of ${chosen.sliceCount} slices held`);
-    }
-    this.#version?.follow(members, ({ address }) => this.engine.laneTo(address));
+    this.#choiceMemory = memory;
+    if (chosen && chosen.id === this.#version?.id) this.#version.sequence = chosen.sequence;
+    else if (chosen) this.#serve(chosen, members);
+    for (const version of this.#versionsInUse()) version.follow(members, ({ address }) => this.engine.laneTo(address));
     const addresses = new Set(members.map(({ address }) => address));
     this.engine.keepLanes(addresses);
     this.#noteReturned(members, addresses);
@@ -196,10 +203,30 @@ export class Router {
     }
   }
 
-  #noteComplete(members: readonly Member[], nowMs: number): void {
-    const complete = candidatesOf(members).filter(isComplete);
-    for (const { id } of complete) if (!this.#completeSinceMs.has(id)) this.#completeSinceMs.set(id, nowMs);
-    for (const id of this.#completeSinceMs.keys()) if (!complete.some((version) => version.id === id)) this.#completeSinceMs.delete(id);
+  /** Requests that are admitted from now on bind this version; those under way keep theirs. */
+  #serve(chosen: VersionCandidate, members: readonly Member[]): void {
+    if (this.#version) this.#retiring = [...this.#retiring, this.#version];
+    const version = new RoutedVersion(chosen);
+    version.follow(members, ({ address }) => this.engine.laneTo(address));
+    this.#version = version;
+    this.engine.serve(version);
+    this.#switched.resolve();
+    this.#switched = Promise.withResolvers();
+    this.log.info(`serves version ${chosen.id}, ${chosen.covered} of ${chosen.sliceCount} slices held`);
+  }
+
+  /** What this router must be able to ask for: the version that it serves, and those that requests under way are bound to. */
+  #versionsInUse(): readonly RoutedVersion[] {
+    this.#retiring = this.#retiring.filter(({ pending }) => pending > 0);
+    return this.#version ? [this.#version, ...this.#retiring] : [];
+  }
+
+  /** The members hold nothing of what is served: asks them all, until it is clear what they hold; not more often than polls may be. */
+  async #askAnew(): Promise<void> {
+    const nowMs = performance.now();
+    if (nowMs - this.#askedAnewMs < limits.pollStartIntervalMs) return;
+    this.#askedAnewMs = nowMs;
+    await Promise.race([this.#poller.pollAllAfresh(), this.#switched.promise]);
   }
 
   #tellDegraded(): void {

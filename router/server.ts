@@ -4,9 +4,13 @@
 import { PavostoreError } from '../shared/errors.ts';
 import { createHttpServer, type HttpReply, type HttpServer } from '../shared/http-server.ts';
 import { parseKeys } from '../shared/key-query.ts';
+import { limits } from '../shared/limits.ts';
+import type { PostExchange } from '../shared/plain-connection.ts';
 import { answerGet } from './get-route.ts';
+import { type KeyRanges, packKeys } from './key-ranges.ts';
 import type { LookupEngine } from './lookup-engine.ts';
-import { answerMget, checkKeyCount, type MgetResponse, parseMgetBody } from './mget-route.ts';
+import { checkKeyCount, readMgetBody } from './mget-keys.ts';
+import { answerMget, type MgetResponse } from './mget-route.ts';
 import type { RoutedVersion } from './routed-version.ts';
 
 /** What the server reads of its router. */
@@ -33,13 +37,23 @@ export function buildRouterServer(router: RouterView, options: { logLevel: strin
     ...options,
     methodsOf,
     answerGet: (target, exchange) => answerGet(router.engine, router.version, target, exchange),
+    postRoutes: new Map([
+      [
+        '/mget',
+        {
+          contentType: 'application/json',
+          sizeMax: limits.mgetBodySizeMax,
+          answer: (body, exchange) => void answerPlainMget(body, exchange),
+        },
+      ],
+    ]),
   });
 
   // Parsed here, not by fastify: malformed UTF-8 and lone surrogates are errors of the client, never replaced silently.
   server.removeAllContentTypeParsers();
   server.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
 
-  const answerKeys = async (keys: readonly string[]): Promise<MgetResponse> => {
+  const answerKeys = async (keys: KeyRanges): Promise<MgetResponse> => {
     const { version } = router;
     if (!version) throw new PavostoreError('no_version', 'No version of the data is being served yet');
     return await answerMget(router.engine, version, keys);
@@ -50,19 +64,31 @@ export function buildRouterServer(router: RouterView, options: { logLevel: strin
     router.engine.counts.overloaded++;
     throw new PavostoreError('overloaded', 'Too many keys are waiting');
   };
+  const answerBody = async (body: Buffer): Promise<MgetResponse> => {
+    checkRoom();
+    return await answerKeys(readMgetBody(body));
+  };
+  const answerPlainMget = async (body: Buffer, exchange: PostExchange): Promise<void> => {
+    try {
+      const answer = await answerBody(body);
+      exchange.sendBody(`Content-Type: application/json; charset=utf-8\r\nPavostore-Version: ${answer.versionId}\r\n`, answer.body);
+    } catch (error) {
+      const isKnown = error instanceof PavostoreError;
+      if (!isKnown) server.log.error({ err: error }, 'unexpected error in a request');
+      exchange.sendProblem(isKnown ? error.code : 'internal', undefined, isKnown ? error.message : undefined);
+    }
+  };
   server.post('/mget', async (request, reply) => {
     if (!Buffer.isBuffer(request.body))
       throw new PavostoreError('media_type_unsupported', 'Send the keys as application/json: {"keys":["a","b"]}');
-    checkRoom();
-    const answer = await answerKeys(parseMgetBody(request.body));
-    return sendMget(reply, answer);
+    return sendMget(reply, await answerBody(request.body));
   });
   server.get('/mget', async (request, reply) => {
     checkRoom();
     const keys = parseKeys(request.raw.url ?? '');
     if (!Array.isArray(keys)) throw new PavostoreError(keys.code, `The query is not like /mget?key=a&key=b: ${keys.code}`);
     checkKeyCount(keys.length);
-    const answer = await answerKeys(keys);
+    const answer = await answerKeys(packKeys(keys));
     return sendMget(reply, answer);
   });
 

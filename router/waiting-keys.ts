@@ -8,9 +8,10 @@
 
 import { limits } from '../shared/limits.ts';
 
-/** What the queue reads of a key on its way. */
+/** What the queue reads of a key on its way, or of some keys of one /mget: at most `bulkBatchKeysMin`, so that they always fit a batch. */
 export type WaitingKey = {
   readonly isBulk: boolean;
+  readonly keyCount: number;
   readonly isSettled: boolean;
   readonly version: { readonly id: string };
   /** Of its deadline. */
@@ -22,11 +23,13 @@ const bulkMax = Math.floor(limits.memberQueueMax * limits.bulkQueueShare);
 export class WaitingKeys<Key extends WaitingKey> {
   #single: Key[] = [];
   #bulk: Key[] = [];
+  /** In keys. */
+  #bulkCount = 0;
   /** When settled keys were last taken out of a full queue. */
   #sweptTick = -1;
 
   get count(): number {
-    return this.#single.length + this.#bulk.length;
+    return this.#single.length + this.#bulkCount;
   }
 
   get singleCount(): number {
@@ -34,22 +37,25 @@ export class WaitingKeys<Key extends WaitingKey> {
   }
 
   push(key: Key): void {
-    if (key.isBulk) this.#bulk.push(key);
-    else this.#single.push(key);
+    if (key.isBulk) {
+      this.#bulk.push(key);
+      this.#bulkCount += key.keyCount;
+    } else this.#single.push(key);
   }
 
   /**
    * True when there is no room for another key of this kind, among keys that still have somebody waiting for them. `tick`: of the deadline
    * wheel, which stands still while keys are pushed, however long that takes.
    */
-  isFullFor({ isBulk }: WaitingKey, tick: number): boolean {
-    if (this.#hasRoomFor(isBulk)) return false;
+  isFullFor(key: WaitingKey, tick: number): boolean {
+    if (this.#hasRoomFor(key)) return false;
     // Hardly anything but a deadline settles what waits: to look for each key that is refused would cost more than to answer it.
     if (tick === this.#sweptTick) return true;
     this.#sweptTick = tick;
     this.#single = this.#single.filter(isUnsettled);
     this.#bulk = this.#bulk.filter(isUnsettled);
-    return !this.#hasRoomFor(isBulk);
+    this.#bulkCount = countKeys(this.#bulk);
+    return !this.#hasRoomFor(key);
   }
 
   /** The deadline of the key that leaves next, of this kind; infinite when none waits. */
@@ -57,16 +63,22 @@ export class WaitingKeys<Key extends WaitingKey> {
     return (isBulk ? this.#bulk : this.#single)[0]?.wheelDueTick ?? Number.POSITIVE_INFINITY;
   }
 
-  /** The first keys of one version, at most `countMax`; none of /mgets without `withBulk`. */
+  /**
+   * The first keys of one version, at most `countMax`, of which single GETs leave a quarter to /mgets that wait; none of these without `withBulk`.
+   * With it there is always some of them, since those of one request may be more than all.
+   */
   takeBatch({ withBulk, countMax = limits.batchKeysMax }: { withBulk: boolean; countMax?: number }): Key[] {
     const batch: Key[] = [];
-    const bulkMin = withBulk ? Math.min(this.#bulk.length, limits.bulkBatchKeysMin, countMax >> 2) : 0;
+    const bulkMin = withBulk ? Math.min(this.#bulkCount, limits.bulkBatchKeysMin, countMax >> 2) : 0;
     this.#single = takeFrom(this.#single, batch, countMax - bulkMin);
-    if (withBulk) this.#bulk = takeFrom(this.#bulk, batch, countMax);
+    if (withBulk && this.#bulk.length > 0) {
+      this.#bulk = takeFrom(this.#bulk, batch, Math.max(countMax, countKeys(batch) + this.#bulk[0]!.keyCount));
+      this.#bulkCount = countKeys(this.#bulk);
+    }
     return batch;
   }
 
-  /** Takes out the keys at the heads whose deadlines come before the tick; returns those that have somebody waiting for them. */
+  /** Takes out what stands at the heads with a deadline before the tick; returns what of it has somebody waiting for it. */
   takeOverdue(dueTick: number): readonly Key[] {
     const single = countOverdue(this.#single, dueTick);
     const bulk = countOverdue(this.#bulk, dueTick);
@@ -74,6 +86,7 @@ export class WaitingKeys<Key extends WaitingKey> {
     const overdue = [...this.#single.slice(0, single), ...this.#bulk.slice(0, bulk)].filter(isUnsettled);
     this.#single = this.#single.slice(single);
     this.#bulk = this.#bulk.slice(bulk);
+    this.#bulkCount = countKeys(this.#bulk);
     return overdue;
   }
 
@@ -82,21 +95,23 @@ export class WaitingKeys<Key extends WaitingKey> {
     const keys = [...this.#single, ...this.#bulk].filter(isUnsettled);
     this.#single = [];
     this.#bulk = [];
+    this.#bulkCount = 0;
     return keys;
   }
 
-  #hasRoomFor(isBulk: boolean): boolean {
-    return this.count < limits.memberQueueMax && !(isBulk && this.#bulk.length >= bulkMax);
+  #hasRoomFor({ isBulk, keyCount }: WaitingKey): boolean {
+    return this.count + keyCount <= limits.memberQueueMax && !(isBulk && this.#bulkCount + keyCount > bulkMax);
   }
 }
 
 /** Moves the first keys from `queue` to `batch`, up to `countMax` in it, all of one version; returns what stays. */
 function takeFrom<Key extends WaitingKey>(queue: Key[], batch: Key[], countMax: number): Key[] {
+  let count = countKeys(batch);
   let taken = 0;
   for (const key of queue) {
-    if (batch.length >= countMax) break;
     if (!key.isSettled) {
-      if (batch.length > 0 && key.version.id !== batch[0]!.version.id) break;
+      count += key.keyCount;
+      if (count > countMax || (batch.length > 0 && key.version.id !== batch[0]!.version.id)) break;
       batch.push(key);
     }
     taken++;
@@ -113,6 +128,12 @@ function countOverdue(queue: readonly WaitingKey[], dueTick: number): number {
     if (wheelDueTick >= dueTick) break;
     count++;
   }
+  return count;
+}
+
+function countKeys(keys: readonly WaitingKey[]): number {
+  let count = 0;
+  for (const { keyCount } of keys) count += keyCount;
   return count;
 }
 

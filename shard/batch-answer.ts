@@ -78,7 +78,7 @@ function holdNone(request: BatchRequest, counts: AnswerCounts): number {
 
 function writeReply(request: BatchRequest, size: number): Buffer {
   const reply = Buffer.allocUnsafe(size);
-  writeBatchHead(reply, request.versionId, request.count);
+  writeBatchHead(reply, 0, request.versionId, request.count);
   let at = batchHeadSize;
   for (let i = 0; i < request.count; i++) {
     reply[at++] = statuses[i]!;

@@ -15,6 +15,15 @@ const match: Match = { valueStart: 0, valueEnd: 0 };
 const cacheMatch: CacheMatch = { bytes: Buffer.alloc(0), valueStart: 0, valueEnd: 0 };
 const arenaSizeMin = 16 * 1024;
 
+/** A key that neither memory nor cache answered. */
+type BucketKey = {
+  readonly slice: DiskSlice;
+  readonly hash: number;
+  readonly keyStart: number;
+  readonly keyEnd: number;
+  readonly lane: number;
+};
+
 export class DiskBatch {
   readonly #store: DiskStore;
   readonly #request: BatchRequest;
@@ -54,13 +63,13 @@ export class DiskBatch {
       const diskSlice = version.diskSlices[sliceIndex] ?? version.askYieldingOnDisk(sliceIndex);
       if (slice) this.#settle(i, findRecord(slice, hash, bytes, keyStart, keyEnd, match), slice.bytes, match.valueStart, match.valueEnd);
       else if (!diskSlice) this.#settleStatus(i, statusOfAbsent(version.stateOf(sliceIndex)));
-      else if (this.#store.cache.find(hash, bytes, keyStart, keyEnd, cacheMatch)) {
+      else if (this.#store.cache.find(hash, bytes, keyStart, keyEnd, cacheMatch, version.cacheLane)) {
         this.#settle(i, lookup.found, cacheMatch.bytes, cacheMatch.valueStart, cacheMatch.valueEnd);
-      } else this.#readBucket(i, diskSlice, hash, keyStart, keyEnd);
+      } else this.#readBucket(i, { slice: diskSlice, hash, keyStart, keyEnd, lane: version.cacheLane });
     }
   }
 
-  #readBucket(i: number, slice: DiskSlice, hash: number, keyStart: number, keyEnd: number): void {
+  #readBucket(i: number, { slice, hash, keyStart, keyEnd, lane }: BucketKey): void {
     const { reader, cache } = this.#store;
     if (reader.pending >= limits.diskReadsQueueMax) return this.#settleStatus(i, batchStatus.deferred);
     reader.read(slice, bucketIndexOf(hash, slice.sliceBits, slice.bucketBits), (bucket) => {
@@ -68,7 +77,7 @@ export class DiskBatch {
       const outcome = findInBucket(bucket, 0, bucket.length, this.#request.bytes, keyStart, keyEnd, match);
       const { valueStart, valueEnd } = match;
       this.#settle(i, outcome, bucket, valueStart, valueEnd);
-      if (outcome === lookup.found) cache.put(hash, bucket, valueStart - (keyEnd - keyStart), valueStart, valueEnd);
+      if (outcome === lookup.found) cache.put(hash, bucket, valueStart - (keyEnd - keyStart), valueStart, valueEnd, lane);
     });
   }
 
@@ -107,7 +116,7 @@ export class DiskBatch {
   #writeReply(): Buffer {
     const { count: keyCount, versionId } = this.#request;
     const reply = Buffer.allocUnsafe(this.#replySize);
-    writeBatchHead(reply, versionId, keyCount);
+    writeBatchHead(reply, 0, versionId, keyCount);
     let at = batchHeadSize;
     for (let i = 0; i < keyCount; i++) {
       reply[at++] = this.#statuses[i]!;

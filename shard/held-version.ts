@@ -1,6 +1,7 @@
 // One version as this shard holds it: its manifest, and for each slice what is true of it here. At most two of these live
 // in a shard. A slice is in memory, outside the JavaScript heap, or on disk with its directory in memory; nothing is kept per entry.
-// A yielding slice stands apart from the table of the hot path: only those who find nothing there look for it, and are noted.
+// A yielding slice stands apart from the table of the hot path: only those who find nothing there look for it, and are noted. A whole version that
+// ends stays in that table, and is merely reported as yielding.
 
 import assert from 'node:assert/strict';
 import { type BatchStatus, batchStatus } from '../shared/batch-wire.ts';
@@ -25,7 +26,8 @@ export class HeldVersion {
   readonly id: string;
   /** The id as it stands in a batch, 16 bytes. */
   readonly idBytes: Buffer;
-  readonly sequence: number;
+  /** Grows when the same content is published again. */
+  sequence: number;
   readonly manifest: Manifest;
   readonly sliceCount: number;
   readonly sliceBits: number;
@@ -36,8 +38,16 @@ export class HeldVersion {
   /** Those that are served from disk. */
   readonly diskSlices: (DiskSlice | undefined)[];
   readonly #yielding = new Map<SliceIndex, Yielding>();
-  /** What the slices on disk share; undefined as long as all are in memory. */
+  /** What the slices on disk share, those of another version too; undefined as long as all are in memory. */
   disk: DiskStore | undefined = undefined;
+  /** Its own part of the record cache. */
+  cacheLane = 0;
+  /** Since when it is reported as yielding, by `performance.now()`; undefined: it is not. */
+  endingSinceMs: number | undefined = undefined;
+  /** Every slice that placement gives this shard is kept. */
+  isSettled = false;
+  /** It was given up: what is still being loaded for it is not to be kept. */
+  isDropped = false;
 
   constructor(manifest: Manifest, sequence: number) {
     this.id = manifest.id;
@@ -76,6 +86,31 @@ export class HeldVersion {
   keepOnDisk(sliceIndex: SliceIndex, slice: DiskSlice): void {
     this.diskSlices[sliceIndex] = slice;
     this.#states[sliceIndex] = 'kept';
+  }
+
+  /** Serves a kept slice from disk instead of from memory; its memory goes with `collectDroppedSlices`. Takes `diskSlice` over. */
+  moveToDisk(sliceIndex: SliceIndex, diskSlice: DiskSlice): void {
+    this.slices[sliceIndex] = undefined;
+    this.diskSlices[sliceIndex] = diskSlice;
+  }
+
+  /** Serves a kept slice from memory instead of from disk; returns what its caller closes, when nobody reads from it any more. */
+  moveToMemory(sliceIndex: SliceIndex, slice: Slice): DiskSlice | undefined {
+    const diskSlice = this.diskSlices[sliceIndex];
+    this.diskSlices[sliceIndex] = undefined;
+    this.slices[sliceIndex] = slice;
+    return diskSlice;
+  }
+
+  /** Some slice is on disk, also one that yields. */
+  get isOnDisk(): boolean {
+    return this.diskSlices.some((slice) => slice) || [...this.#yielding.values()].some(({ diskSlice }) => diskSlice);
+  }
+
+  /** Those of its slices that are kept in memory, or on disk. */
+  slicesKept(where: 'memory' | 'disk'): SliceIndex[] {
+    const table: readonly unknown[] = where === 'memory' ? this.slices : this.diskSlices;
+    return table.flatMap((slice, i) => (slice ? (i as SliceIndex) : []));
   }
 
   /** The slice failed its check: it is not served, the others are. */
@@ -135,13 +170,22 @@ export class HeldVersion {
     return yielding;
   }
 
-  report(): VersionReport {
+  /** `inUse`: routers serve it. */
+  report({ inUse = false }: { inUse?: boolean } = {}): VersionReport {
     const having = (...states: readonly SliceState[]) => rangesOf(this.sliceCount, (i) => states.includes(this.#states[i]!));
+    const isEnding = this.endingSinceMs !== undefined;
     return {
       id: this.id,
       sequence: this.sequence,
       sliceCount: this.sliceCount,
-      slices: { kept: having('kept'), loading: having('queued', 'loading'), yielding: having('yielding'), corrupt: having('corrupt') },
+      slices: {
+        kept: isEnding ? [] : having('kept'),
+        loading: isEnding ? [] : having('queued', 'loading'),
+        yielding: isEnding ? having('kept', 'yielding') : having('yielding'),
+        corrupt: having('corrupt'),
+      },
+      settled: this.isSettled && !isEnding,
+      inUse,
     };
   }
 
@@ -154,9 +198,16 @@ export class HeldVersion {
     return diskSlices.reduce((sum, slice) => sum + (slice ? indexSizeOf(slice.header.bucketCount) : 0), whole);
   }
 
-  close(): void {
-    for (const slice of this.diskSlices) if (slice) closeDiskSlice(slice);
-    for (const { diskSlice } of this.#yielding.values()) if (diskSlice) closeDiskSlice(diskSlice);
+  /** Lets go of everything; returns the slices on disk, for the caller to close when nobody reads from them any more. */
+  drop(): DiskSlice[] {
+    this.isDropped = true;
+    const yielding = [...this.#yielding.values()].flatMap(({ diskSlice }) => diskSlice ?? []);
+    const diskSlices = [...this.diskSlices.flatMap((diskSlice) => diskSlice ?? []), ...yielding];
+    this.slices.fill(undefined);
+    this.diskSlices.fill(undefined);
+    this.#yielding.clear();
+    this.#states.fill('absent');
+    return diskSlices;
   }
 }
 

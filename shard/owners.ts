@@ -20,6 +20,8 @@ export type MemberView = {
   /** What it reports was true at this time or later. */
   readonly askedMs: number;
   readonly versions: readonly VersionReport[];
+  /** The id of the version that it takes for the one that is served. */
+  readonly serving?: string | null | undefined;
 };
 
 export type Owners = {
@@ -65,7 +67,8 @@ export function isStaying(member: MemberView): boolean {
 /** `member` as a shard sees it that knows it from the others. */
 export function viewOf(member: KnownMember, nowMs: number): MemberView {
   const { name, zone, alive, leavingSinceMs, heldOutUntilMs, reportAskedMs, report } = member;
-  return { name, zone, alive, leavingSinceMs, heldOut: nowMs < heldOutUntilMs, askedMs: reportAskedMs, versions: report?.versions ?? [] };
+  const { versions = [], serving } = report ?? {};
+  return { name, zone, alive, leavingSinceMs, heldOut: nowMs < heldOutUntilMs, askedMs: reportAskedMs, versions, serving };
 }
 
 function isOwner({ name, leavingSinceMs, heldOut }: MemberView, self: string, nowMs: number): boolean {

@@ -10,7 +10,7 @@ import type { RecordCache } from './record-cache.ts';
 const recordsATurn = 1_000;
 
 /** Puts all records of `records`, one after the other as they stand in a slice, into the cache as far as there is room; as hot as `hotKeys` says. */
-export async function preloadRecords(cache: RecordCache, records: Buffer, hotKeys: HotKeys | undefined): Promise<void> {
+export async function preloadRecords(cache: RecordCache, lane: number, records: Buffer, hotKeys: HotKeys | undefined): Promise<void> {
   let count = 0;
   let from = 0;
   for (let at = 0; at < records.length; ) {
@@ -20,7 +20,7 @@ export async function preloadRecords(cache: RecordCache, records: Buffer, hotKey
     const hash = keyHash32(records, keyStart, valueStart);
     const { at: found, heat } = hotKeys ? findHeat(hotKeys, hash, from) : { at: 0, heat: undefined };
     from = found;
-    cache.preload(hash, records, keyStart, valueStart, end, heat);
+    cache.preload(hash, records, keyStart, valueStart, end, { heat, lane });
     at = end;
     if (++count % recordsATurn === 0) await nextTurn();
   }

@@ -9,7 +9,7 @@
 //        .  ghosts, u32 each: the entries of keys that were evicted or not admitted, without a record; 0 is none
 //
 // Tags are random, so the place of one among the others is known but for a few steps. They only spare comparisons: the full key is
-// compared, always. Beside the sets stand their heads, three numbers each. All zero is an empty set: memory is touched when it is used.
+// compared, always. A lane turns some bits of the tag, so that one key in two lanes has two different tags: it is never taken for itself in the other. Beside the sets stand their heads, three numbers each. All zero is an empty set: memory is touched when it is used.
 //
 // Which record leaves: a score is the logarithm, in steps of 1/4 octave, of how often its record was asked for, where an access
 // counts half as much after each half-life (D. Lee et al., "LRFU", IEEE Transactions on Computers 50/12, 2001). On that scale the
@@ -47,6 +47,9 @@ const scoreShift = 14;
 const scoreMax = 0x7f;
 const scoreMask = scoreMax << scoreShift;
 const offsetMask = 2 ** scoreShift - 1;
+
+/** Data sets that a cache can tell apart: a lane is a number below this. */
+export const cacheLaneCount = 2 ** tagBits;
 
 /** A head: number of entries, bytes of records, and the clock's step at which a score of 0 is one access. */
 const headWords = 3;
@@ -186,9 +189,9 @@ export class RecordCache {
    * Looks up the key in `keyBytes` from `keyStart` to `keyEnd`, whose `keyHash32` is `hash`. On a hit `match` holds the place of
    * its value. A miss is an access too, so what is read from disk then should be `put`.
    */
-  find(hash: number, keyBytes: Uint8Array, keyStart: number, keyEnd: number, match: CacheMatch): boolean {
+  find(hash: number, keyBytes: Uint8Array, keyStart: number, keyEnd: number, match: CacheMatch, lane = 0): boolean {
     if (--this.#accessesToTick <= 0) this.#tick();
-    this.#select(hash);
+    this.#select(hash, lane);
     const entry = this.#findEntry(keyBytes, keyStart, keyEnd);
     if (entry < 0) {
       this.#misses++;
@@ -213,7 +216,7 @@ export class RecordCache {
   prefetch(hashes: Uint32Array, count: number): void {
     let sum = 0;
     for (let i = 0; i < count; i++) {
-      this.#select(hashes[i]!);
+      this.#select(hashes[i]!, 0);
       sum ^= this.#words[this.#guessOfTag()]!;
     }
     // Kept, or the compiler would see that nobody needs the words.
@@ -224,9 +227,9 @@ export class RecordCache {
    * Offers a record that was missed: `source` holds the key from `keyStart` to `valueStart`, the value from there to `end`. Copies it, or
    * declines. A key that is resident gets the new value.
    */
-  put(hash: number, source: Buffer, keyStart: number, valueStart: number, end: number): void {
+  put(hash: number, source: Buffer, keyStart: number, valueStart: number, end: number, lane = 0): void {
     this.#puts++;
-    this.#select(hash);
+    this.#select(hash, lane);
     const size = this.#sizeInSet(valueStart - keyStart, end - valueStart);
     if (this.#replace(source, keyStart, valueStart, end)) return;
     const ghost = this.#findGhost();
@@ -246,8 +249,15 @@ export class RecordCache {
    * Takes a record before anybody asks for it, as `put` does, if there is room without an eviction; answers whether there
    * was. `heat` is what `residentKeys` said of it at some other time.
    */
-  preload(hash: number, source: Buffer, keyStart: number, valueStart: number, end: number, heat = preloadHeat): boolean {
-    this.#select(hash);
+  preload(
+    hash: number,
+    source: Buffer,
+    keyStart: number,
+    valueStart: number,
+    end: number,
+    { heat = preloadHeat, lane = 0 }: { heat?: number | undefined; lane?: number } = {},
+  ): boolean {
+    this.#select(hash, lane);
     const size = this.#sizeInSet(valueStart - keyStart, end - valueStart);
     if (this.#replace(source, keyStart, valueStart, end)) return true;
     if (size > this.recordSizeMax || this.#free() < size) return false;
@@ -256,6 +266,13 @@ export class RecordCache {
     this.#addEntry(offset, size, score);
     this.#writeRecord(offset, source, keyStart, valueStart, end);
     return true;
+  }
+
+  /** Forgets every record; ghosts of them stay, and only tell how hot something was. */
+  clear(): void {
+    this.#heads.fill(0);
+    this.#entries = 0;
+    this.#bytesUsed = 0;
   }
 
   /**
@@ -279,11 +296,11 @@ export class RecordCache {
     }
   }
 
-  #select(hash: number): void {
+  #select(hash: number, lane: number): void {
     // The top bits of a hash choose the slice, and a shard holds some slices only: without a mix its keys would crowd in some sets.
     const mixed = mixHash(hash);
     this.#selectSet(Math.floor((mixed >>> 0) * this.#setsPerHash));
-    this.#tag = mixed & tagMask;
+    this.#tag = (mixed ^ lane) & tagMask;
   }
 
   #selectSet(set: number): void {

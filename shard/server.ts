@@ -15,8 +15,10 @@ import type { GetExchange } from '../shared/get-response.ts';
 import { createHttpServer, type HttpServer } from '../shared/http-server.ts';
 import { parseGetKey } from '../shared/key-query.ts';
 import { limits } from '../shared/limits.ts';
+import type { PostExchange } from '../shared/plain-connection.ts';
 import { sendProblem } from '../shared/problem-response.ts';
 import type { StatusReport } from '../shared/status-report.ts';
+import { parseVersionUse, type VersionUse, versionUseHeader } from '../shared/version-use.ts';
 import { type AnswerCounts, answerBatch } from './batch-answer.ts';
 import { DiskBatch } from './disk-batch.ts';
 import type { HeldVersion } from './held-version.ts';
@@ -26,6 +28,12 @@ export type ShardView = {
   readonly name: string;
   /** Newest first; at most two. */
   readonly versions: readonly HeldVersion[];
+  /** The one that is served, as far as it is known here. */
+  readonly serving: HeldVersion | undefined;
+  /** A router says which versions it uses. */
+  readonly polled: (use: VersionUse) => void;
+  /** A batch asks for the version. */
+  readonly asked: (version: HeldVersion) => void;
   readonly isReady: boolean;
   readonly counts: AnswerCounts;
   readonly status: () => StatusReport & Readonly<Record<string, unknown>>;
@@ -51,8 +59,23 @@ export function buildShardServer(shard: ShardView, options: { logLevel: string }
       receiveBatch(shard, request, response);
       return true;
     },
+    postRoutes: new Map([
+      [
+        '/batch',
+        {
+          contentType: batchContentType,
+          sizeMax: limits.batchRequestSizeMax,
+          answer: (body, exchange) => answerPlainBatch(shard, body, exchange),
+        },
+      ],
+    ]),
   });
-  server.get('/status', (_request, reply) => reply.header('cache-control', 'no-store').send(shard.status()));
+  server.get('/status', (request, reply) => {
+    const use = parseVersionUse(request.headers[versionUseHeader]);
+    // Before the answer: what that shows as kept may be asked for until the next poll.
+    if (use) shard.polled(use);
+    return reply.header('cache-control', 'no-store').send(shard.status());
+  });
   server.get('/health/live', (_request, reply) => reply.send({ status: 'live' }));
   server.get('/health/ready', (_request, reply) =>
     reply.code(shard.isReady ? 200 : 503).send({ status: shard.isReady ? 'ready' : 'not ready' }),
@@ -63,7 +86,7 @@ export function buildShardServer(shard: ShardView, options: { logLevel: string }
 function answerGet(shard: ShardView, target: string, exchange: GetExchange): void {
   const key = parseGetKey(target);
   if (typeof key !== 'string') return exchange.sendProblem(key.code);
-  const version = shard.versions[0];
+  const version = shard.serving;
   if (!version) return exchange.sendProblem('no_version');
   const bytes = Buffer.from(key, 'latin1');
   // A batch of one: its reply holds one status, and the value.
@@ -108,12 +131,27 @@ function receiveBatch(shard: ShardView, request: IncomingMessage, response: Serv
 
 function answerBatchRequest(shard: ShardView, response: ServerResponse, body: Buffer): void {
   const request = readBatchRequest(body);
-  if (!request) return sendProblem(response, 'body_malformed', { detail: 'The body is not a batch of wire format 1' });
-  const version = shard.versions.find(({ idBytes }) => idBytes.equals(request.versionId));
-  answerFrom(shard, version, request, (reply) => {
+  if (!request) return sendProblem(response, 'body_malformed', { detail: noBatch });
+  answerFrom(shard, askedVersion(shard, request), request, (reply) => {
     response.writeHead(200, ['Content-Type', batchContentType, 'Content-Length', String(reply.length)]);
     response.end(reply);
   });
+}
+
+function answerPlainBatch(shard: ShardView, body: Buffer, exchange: PostExchange): void {
+  const request = readBatchRequest(body);
+  if (!request) return exchange.sendProblem('body_malformed', undefined, noBatch);
+  answerFrom(shard, askedVersion(shard, request), request, (reply) => exchange.sendBody(batchReplyFields, reply));
+}
+
+const noBatch = 'The body is not a batch of wire format 1';
+const batchReplyFields = `Content-Type: ${batchContentType}\r\n`;
+
+/** The version that the batch is of, which is in use from now on. */
+function askedVersion(shard: ShardView, { versionId }: BatchRequest): HeldVersion | undefined {
+  const version = shard.versions.find(({ idBytes }) => idBytes.equals(versionId));
+  if (version) shard.asked(version);
+  return version;
 }
 
 /** Calls back at once when no disk is involved. */

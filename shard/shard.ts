@@ -1,28 +1,25 @@
-// A shard's life: it waits for a published version, learns its members, loads what placement gives it, serves, gives up what others hold in
-// its place, and leaves. The decisions are in owners.ts and decide.ts; here are the edges: the watch on `current`, the poller, the loader, the server.
+// A shard's life: it learns its members, holds what is published and placement gives it, serves, gives up what others hold in its place, and
+// leaves. What it holds is in holdings.ts; here are the edges: the poller, the clock, the server.
 //
-//     current ──> HeldVersion <──load, yield, free── decide(held, reports, clock) <── MemberPoller <── /status of the others
+//     current ──> Holdings: two HeldVersions <──open, drop, load, yield, free── decisions(held, reports, clock) <── MemberPoller <── /status of the others
 //                     └──> server: POST /batch, GET /get, GET /status, health
 
 import { randomBytes } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
-import { type Current, readCurrent, readManifest } from '../shared/data-set.ts';
 import { PavostoreError } from '../shared/errors.ts';
 import { type HttpServer, listen } from '../shared/http-server.ts';
-import type { SliceIndex } from '../shared/key-hash.ts';
 import { limits } from '../shared/limits.ts';
 import { MemberPoller } from '../shared/member-poller.ts';
 import { joinAddress, type MemberSource } from '../shared/member-source.ts';
-import { formatDuration, formatSize } from '../shared/quantities.ts';
+import { formatDuration } from '../shared/quantities.ts';
 import type { ShardState, StatusReport } from '../shared/status-report.ts';
+import type { VersionUse } from '../shared/version-use.ts';
 import { type AnswerCounts, noAnswers } from './batch-answer.ts';
-import { type Decision, decide, noMemory } from './decide.ts';
-import { HeldVersion } from './held-version.ts';
+import type { HeldVersion } from './held-version.ts';
+import { Holdings } from './holdings.ts';
 import { followLeaving } from './leave.ts';
-import { availableMemory } from './memory-plan.ts';
 import { followOwners, type MemberView, noOwners, type Owners, viewOf } from './owners.ts';
 import { buildShardServer } from './server.ts';
-import { SliceKeeper } from './slice-keeper.ts';
 
 export type ShardOptions = {
   readonly dataDir: string;
@@ -48,29 +45,23 @@ export class Shard {
   readonly #options: ShardOptions;
   readonly #server: HttpServer;
   readonly #poller: MemberPoller | undefined;
-  readonly #keeper: SliceKeeper;
+  readonly #holdings: Holdings;
   readonly #incarnation = randomBytes(8).toString('hex');
   readonly #startedMs = Date.now();
   #counter = 0;
-  #current: Current | undefined;
-  #versions: HeldVersion[] = [];
-  #decision: Decision | undefined;
   #owners: Owners = noOwners;
-  #loading = false;
   #polledAfreshMs = 0;
   /** Since when it says that it leaves; undefined: it stays. */
   #leavingSinceMs: number | undefined;
   #closing = false;
   #watchTimer: NodeJS.Timeout | undefined;
-  #currentTrouble = '';
-  #readyTold = false;
 
   constructor(options: ShardOptions) {
     this.#options = options;
     this.name = options.name;
     this.#server = buildShardServer(this, { logLevel: options.logLevel });
     const { dataDir, memory, stateDir } = options;
-    this.#keeper = new SliceKeeper({ dataDir, memory, stateDir, log: this.#server.log });
+    this.#holdings = new Holdings({ dataDir, memory, stateDir, log: this.#server.log, onChange: () => this.#follow() });
     if (options.members) {
       this.#poller = new MemberPoller({
         source: options.members,
@@ -93,22 +84,28 @@ export class Shard {
   }
 
   get versions(): readonly HeldVersion[] {
-    return this.#versions;
+    return this.#holdings.versions;
   }
 
-  /** Each slice that placement gives it is kept or corrupt. */
+  get serving(): HeldVersion | undefined {
+    return this.#holdings.serving;
+  }
+
+  polled(use: VersionUse): void {
+    this.#holdings.polled(use);
+  }
+
+  asked(version: HeldVersion): void {
+    this.#holdings.asked(version);
+  }
+
+  /** Each slice of the served version that placement gives it is kept or corrupt. */
   get isReady(): boolean {
-    const version = this.#versions[0];
-    if (!version || !this.#decision || this.#leavingSinceMs !== undefined) return false;
-    return this.#decision.placed.every((sliceIndex) => {
-      const state = version.stateOf(sliceIndex);
-      return state === 'kept' || state === 'corrupt';
-    });
+    return this.#leavingSinceMs === undefined && this.#holdings.isReady;
   }
 
   status(): StatusReport & Readonly<Record<string, unknown>> {
-    const version = this.#versions[0];
-    const slicesPlaced = this.#decision?.placed ?? [];
+    const { current, serving, refused } = this.#holdings;
     return {
       name: this.name,
       ...(this.#options.zone === undefined ? {} : { zone: this.#options.zone }),
@@ -116,16 +113,11 @@ export class Shard {
       startedMs: this.#startedMs,
       counter: ++this.#counter,
       state: this.#state,
-      versions: this.#versions.map((held) => held.report()),
-      current: this.#current ? { id: this.#current.id, sequence: this.#current.sequence } : null,
-      placed: { slices: slicesPlaced.length, bytes: version ? bytesOf(version, slicesPlaced) : 0 },
-      memory: {
-        plan: this.#keeper.plan?.reason ?? null,
-        slices: version?.bytesInMemory ?? 0,
-        rss: process.memoryUsage.rss(),
-        available: availableMemory(),
-      },
-      cache: version?.disk?.status() ?? null,
+      versions: this.#holdings.reports(performance.now()),
+      current: current ?? null,
+      serving: serving?.id ?? null,
+      refused,
+      ...this.#holdings.status(),
       keys: { ...this.counts },
     };
   }
@@ -135,13 +127,13 @@ export class Shard {
     if (this.#leavingSinceMs !== undefined) return;
     this.#leavingSinceMs = performance.now();
     this.#follow();
-    await Promise.all([this.#untilReleased(), this.#keeper.saveHotKeys(this.#versions[0])]);
+    await Promise.all([this.#untilReleased(), this.#holdings.saveHotKeys()]);
     this.#closing = true;
     clearTimeout(this.#watchTimer);
     await this.#poller?.close();
-    await this.#keeper.close();
+    await this.#holdings.stopLoading();
     await this.#server.close();
-    for (const version of this.#versions) version.close();
+    this.#holdings.close();
   }
 
   get #state(): ShardState {
@@ -150,40 +142,15 @@ export class Shard {
 
   /** Looks at `current` every `currentWatchIntervalMs`, and decides afresh, since time passes for orphans too. */
   async #watch(): Promise<void> {
-    try {
-      await this.#followCurrent();
-      this.#currentTrouble = '';
-    } catch (error) {
-      // An unreadable `current` changes nothing: what is served goes on being served.
-      const { message } = error as Error;
-      if (message !== this.#currentTrouble) this.log.error(`published version: ${message}`);
-      this.#currentTrouble = message;
-    }
+    await this.#holdings.look();
     if (this.#closing) return;
     this.#follow();
     this.#watchTimer = setTimeout(() => void this.#watch(), limits.currentWatchIntervalMs);
   }
 
-  async #followCurrent(): Promise<void> {
-    const { dataDir } = this.#options;
-    const current = await readCurrent(dataDir);
-    if (!current || current.sequence === this.#current?.sequence) return;
-    if (this.#versions.length > 0) {
-      this.#current = current;
-      if (current.id !== this.#versions[0]!.id)
-        this.log.warn(`version ${current.id} is published; this shard serves ${this.#versions[0]!.id} until it is restarted`);
-      return;
-    }
-    const manifest = await readManifest(dataDir, current.id);
-    this.#current = current;
-    this.#versions = [new HeldVersion(manifest, current.sequence)];
-    this.log.info(`version ${manifest.id}: ${manifest.totals.entries} entries in ${manifest.identity.sliceCount} slices`);
-  }
-
-  /** Decides afresh, carries out at once what is only a matter of saying so, and sees to it that the rest is loaded. */
+  /** Decides afresh about all that is held. */
   #follow(): void {
-    const version = this.#versions[0];
-    if (!version || this.#closing || !this.#knowsMembers()) return;
+    if (this.#closing || !this.#knowsMembers()) return;
     const nowMs = performance.now();
     const members = this.#memberViews(nowMs);
     const { name: self } = this;
@@ -191,34 +158,9 @@ export class Shard {
     this.#owners = followOwners(this.#owners, members, { self, isFrozen, settleMs: this.#settleMs(), nowMs });
     if (!this.#owners.inForce) return;
     const { replicas } = this.#options;
-    const memory = this.#decision?.memory ?? noMemory;
-    this.#decision = decide({ self, replicas, members, owners: this.#owners, isFrozen, version, memory, nowMs });
-    for (const sliceIndex of this.#decision.keep) version.keepAgain(sliceIndex);
-    for (const sliceIndex of this.#decision.yield) version.yield(sliceIndex);
-    for (const sliceIndex of this.#decision.free) version.free(sliceIndex);
-    if (this.#decision.free.length > 0) this.#keeper.collect();
-    this.#tellMoves(this.#decision);
-    void this.#pollAfresh(this.#decision.poll, nowMs);
-    void this.#loadDecided(version);
-  }
-
-  /** Loads what the last decision says, one slice at a time, and decides afresh after each. */
-  async #loadDecided(version: HeldVersion): Promise<void> {
-    const { load } = this.#decision!;
-    if (load.length > 0 && !this.#keeper.planMemory(version, load)) return;
-    version.queue(load);
-    if (this.#loading) return;
-    this.#loading = true;
-    for (let next = load[0]; next !== undefined && !this.#closing; next = this.#decision!.load[0]) {
-      await this.#keeper.load(version, next);
-      this.#follow();
-    }
-    this.#loading = false;
-    this.#keeper.allLoaded();
-    if (this.isReady && !this.#readyTold) {
-      this.#readyTold = true;
-      this.log.info(`ready: ${this.#decision!.placed.length} slices, ${formatSize(version.bytesInMemory)} of them in memory`);
-    }
+    const haveMembersSpoken = this.#poller?.firstRoundDone ?? true;
+    const names = this.#holdings.follow({ self, replicas, members, owners: this.#owners, isFrozen, haveMembersSpoken, nowMs });
+    void this.#pollAfresh(names, nowMs);
   }
 
   /** What keeps a slice from being freed may be no more than that a report is some seconds old. */
@@ -227,12 +169,6 @@ export class Shard {
     this.#polledAfreshMs = nowMs;
     await this.#poller!.pollAfresh(names);
     this.#follow();
-  }
-
-  #tellMoves({ yield: yielding, keep, free }: Decision): void {
-    const moves = { 'to give up': yielding, 'kept again': keep, freed: free };
-    const told = Object.entries(moves).flatMap(([what, slices]) => (slices.length > 0 ? `${slices.length} ${what}` : []));
-    if (told.length > 0) this.log.info(`slices: ${told.join(', ')}`);
   }
 
   /** Without a list nobody else is there; in a fixed list that names this shard the addresses are the names. */
@@ -262,7 +198,8 @@ export class Shard {
       leavingSinceMs: this.#leavingSinceMs,
       heldOut: false,
       askedMs: nowMs,
-      versions: this.#versions.map((held) => held.report()),
+      versions: this.#holdings.reports(nowMs),
+      serving: this.#holdings.serving?.id,
     };
     const others = (this.#poller?.table.members ?? []).filter(({ name }) => name !== this.name);
     return [own, ...others.map((member) => viewOf(member, nowMs))];
@@ -276,7 +213,7 @@ export class Shard {
     for (let wasTold = false; ; await pause(limits.leaveCheckIntervalMs)) {
       const nowMs = performance.now();
       const members = this.#memberViews(nowMs);
-      const versions = this.#versions;
+      const versions = this.#holdings.versions.filter(({ endingSinceMs }) => endingSinceMs === undefined);
       const leaving = followLeaving({ self: this.name, members, versions, leavingSinceMs, graceMs, coveredSinceMs, nowMs });
       if (leaving.mayLeave) return;
       coveredSinceMs = leaving.coveredSinceMs;
@@ -300,9 +237,4 @@ export function defaultName(options: {
   if (members?.kind !== 'fixed') return hostName;
   if (members.addresses.includes(address)) return address;
   throw new PavostoreError('usage', `none of --members is this shard (${address}): say which by --advertise URL, or give it a --name`);
-}
-
-function bytesOf(version: HeldVersion, sliceIndices: readonly SliceIndex[]): number {
-  const { slices } = version.manifest.identity;
-  return sliceIndices.reduce((sum, sliceIndex) => sum + slices[sliceIndex]!.bytes, 0);
 }

@@ -7,6 +7,7 @@
 // are `deferred`: ask again. Only a 200 of this type, version and count is an answer; all else is a failed try.
 
 import { limits } from './limits.ts';
+import { asWordBuffer, copyWords, type WordBuffer, wordCopySlack } from './word-copy.ts';
 
 export const batchContentType = 'application/vnd.pavostore.batch';
 export const batchProtocol = 1;
@@ -16,27 +17,66 @@ export const batchHeadSize = 21;
 export const batchStatus = { found: 0, missing: 1, notHeld: 2, loading: 3, corrupt: 4, deferred: 5 } as const;
 export type BatchStatus = (typeof batchStatus)[keyof typeof batchStatus];
 
-/** The whole request for the keys of `lookups`: latin1 strings of 1 to `keySizeMax` characters, at most `batchKeysMax` of them. */
-export function encodeBatchRequest(versionId: Buffer, lookups: readonly { readonly key: string }[]): Buffer {
-  let size = batchHeadSize;
-  for (const { key } of lookups) size += 2 + key.length;
-  const request = Buffer.allocUnsafe(size);
-  writeBatchHead(request, versionId, lookups.length);
-  let at = batchHeadSize;
-  for (const { key } of lookups) {
-    request[at] = key.length & 0xff;
-    request[at + 1] = key.length >>> 8;
-    request.write(key, at + 2, 'latin1');
-    at += 2 + key.length;
+/** Some keys of a request, which write themselves. */
+export type BatchEntry = {
+  readonly keyCount: number;
+  /** In bytes: of each key's length, a u16, and the key. */
+  readonly wireSize: number;
+  /** Writes its keys from `at` on with `writeKey` or `writeKeyBytes`; returns where they end. */
+  readonly writeTo: (target: WordBuffer, at: number) => number;
+};
+
+/** The whole request for the keys of `entries`, at most `batchKeysMax`. It starts behind `room` free bytes. */
+export function encodeBatch(versionId: Buffer, entries: readonly BatchEntry[], room: number): Buffer {
+  let size = room + batchHeadSize;
+  let count = 0;
+  for (const entry of entries) {
+    size += entry.wireSize;
+    count += entry.keyCount;
   }
-  return request;
+  const request = asWordBuffer(Buffer.allocUnsafe(size + wordCopySlack));
+  writeBatchHead(request.bytes, room, versionId, count);
+  let at = room + batchHeadSize;
+  for (const entry of entries) at = entry.writeTo(request, at);
+  return request.bytes.subarray(0, size);
 }
 
-/** Protocol, version id (16 bytes) and count, at the start of a request or a reply. */
-export function writeBatchHead(target: Buffer, versionId: Buffer, count: number): void {
-  target[0] = batchProtocol;
-  versionId.copy(target, 1);
-  target.writeUInt32LE(count, 17);
+/** The same for keys as latin1 strings of 1 to `keySizeMax` characters. */
+export function encodeBatchRequest(versionId: Buffer, keys: readonly { readonly key: string }[], room = 0): Buffer {
+  const entries = keys.map(({ key }) => ({
+    keyCount: 1,
+    wireSize: 2 + key.length,
+    writeTo: (target: WordBuffer, at: number) => writeKey(target, at, key),
+  }));
+  return encodeBatch(versionId, entries, room);
+}
+
+/** Below so many characters, to write them one by one costs less than the call of `Buffer.write`. */
+const nativeWriteMin = 64;
+
+/** A key as a latin1 string. */
+export function writeKey({ bytes }: WordBuffer, at: number, key: string): number {
+  const { length } = key;
+  bytes[at] = length & 0xff;
+  bytes[at + 1] = length >>> 8;
+  if (length >= nativeWriteMin) bytes.write(key, at + 2, 'latin1');
+  else for (let i = 0; i < length; i++) bytes[at + 2 + i] = key.charCodeAt(i);
+  return at + 2 + length;
+}
+
+/** The key in `source` from `start` to `end`. */
+export function writeKeyBytes(target: WordBuffer, at: number, source: WordBuffer, start: number, end: number): number {
+  const size = end - start;
+  target.bytes[at] = size & 0xff;
+  target.bytes[at + 1] = size >>> 8;
+  return copyWords(target, at + 2, source, start, end);
+}
+
+/** Protocol, version id (16 bytes) and count, where a request or a reply starts in `target`. */
+export function writeBatchHead(target: Buffer, at: number, versionId: Buffer, count: number): void {
+  target[at] = batchProtocol;
+  versionId.copy(target, at + 1);
+  target.writeUInt32LE(count, at + 17);
 }
 
 export type BatchRequest = {
@@ -66,9 +106,6 @@ export function readBatchRequest(bytes: Buffer): BatchRequest | undefined {
   return at === bytes.length ? { versionId: bytes.subarray(1, 17), count, keyStarts, bytes } : undefined;
 }
 
-/** One key's part of a reply, as `readBatchReply` hands it out: for `found`, the value is from `start` to `end` in the reply. */
-export type BatchAnswer = (keyIndex: number, status: BatchStatus, start: number, end: number) => void;
-
 /** True when `reply` is a well-formed answer to a request of this version with `count` keys. Nothing may be taken from it before. */
 export function isBatchReply(reply: Buffer, versionId: Buffer, count: number): boolean {
   if (reply.length < batchHeadSize || reply[0] !== batchProtocol) return false;
@@ -87,18 +124,43 @@ export function isBatchReply(reply: Buffer, versionId: Buffer, count: number): b
   return at === reply.length;
 }
 
+/** One key's part of a reply, as `readBatchReply` hands it out: for `found`, the value is from `start` to `end` in the reply. */
+export type BatchAnswer = (keyIndex: number, status: BatchStatus, start: number, end: number) => void;
+
 /** Hands out each key's status in order. `reply` must have passed `isBatchReply`. */
 export function readBatchReply(reply: Buffer, answer: BatchAnswer): void {
   const count = reply.readUInt32LE(17);
-  let at = batchHeadSize;
+  const cursor = new ReplyCursor(reply);
   for (let i = 0; i < count; i++) {
-    const status = reply[at++]! as BatchStatus;
-    if (status === batchStatus.found) {
-      const start = at + 4;
-      at = start + readU32(reply, at);
-      answer(i, status, start, at);
+    cursor.next();
+    answer(i, cursor.status, cursor.start, cursor.end);
+  }
+}
+
+/** Walks through the keys of a reply that has passed `isBatchReply`, one `next` for each of them. */
+export class ReplyCursor {
+  readonly reply: Buffer;
+  status: BatchStatus = batchStatus.deferred;
+  /** For `found`, the value is from `start` to `end` in the reply; 0 otherwise. */
+  start = 0;
+  end = 0;
+  deferredCount = 0;
+  #at = batchHeadSize;
+
+  constructor(reply: Buffer) {
+    this.reply = reply;
+  }
+
+  next(): void {
+    this.status = this.reply[this.#at++]! as BatchStatus;
+    if (this.status === batchStatus.found) {
+      this.start = this.#at + 4;
+      this.end = this.start + readU32(this.reply, this.#at);
+      this.#at = this.end;
     } else {
-      answer(i, status, 0, 0);
+      this.start = 0;
+      this.end = 0;
+      if (this.status === batchStatus.deferred) this.deferredCount++;
     }
   }
 }

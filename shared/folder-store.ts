@@ -72,7 +72,8 @@ export class FolderStore implements ObjectStore {
 
   async writeSmallObject(name: string, bytes: Buffer, condition?: WriteCondition): Promise<boolean> {
     const path = this.#pathOf(name);
-    if (condition !== undefined && condition !== 'absent' && (await this.findObject(name))?.tag !== condition.tag) return false;
+    const tag = condition === 'absent' ? undefined : condition?.tag;
+    if (tag !== undefined && (await this.findObject(name))?.tag !== tag) return false;
     return await this.#replace(
       name,
       async (temporaryPath) => {
@@ -104,7 +105,7 @@ export class FolderStore implements ObjectStore {
     } catch (error) {
       return rethrow(path)(error);
     } finally {
-      await rm(temporaryPath, { force: true });
+      await rm(temporaryPath, { force: true }).catch(() => {});
     }
   }
 
@@ -132,14 +133,15 @@ export class FolderStore implements ObjectStore {
     await rm(path, { force: true }).catch(rethrow(path));
   }
 
-  /** Removes what writers that died left behind: files beside objects that nobody has written to for a long time. */
-  async removeLeftovers(folderName: string): Promise<void> {
-    const folder = join(this.folder, folderName);
-    for (const name of (await readdir(folder).catch(undefinedWhenMissing(folder))) ?? []) {
-      if (!name.startsWith(temporaryPrefix)) continue;
-      const path = join(folder, name);
-      const stats = await stat(path).catch(undefinedWhenMissing(path));
-      if (stats && Date.now() - stats.mtimeMs > limits.storeLeftoverMs) await rm(path, { force: true }).catch(rethrow(path));
+  async removeLeftovers(): Promise<void> {
+    const entries = (await readdir(this.folder, { withFileTypes: true }).catch(undefinedWhenMissing(this.folder))) ?? [];
+    for (const folder of [this.folder, ...entries.filter((entry) => entry.isDirectory()).map(({ name }) => this.#pathOf(name))]) {
+      for (const name of (await readdir(folder).catch(undefinedWhenMissing(folder))) ?? []) {
+        if (!name.startsWith(temporaryPrefix)) continue;
+        const path = join(folder, name);
+        const stats = await stat(path).catch(undefinedWhenMissing(path));
+        if (stats && Date.now() - stats.mtimeMs > limits.storeLeftoverMs) await rm(path, { force: true }).catch(rethrow(path));
+      }
     }
   }
 

@@ -1,5 +1,5 @@
 // The answer to a `GET /get` as every process of ours gives it: the value's bytes exactly, the version as ETag. A `GetExchange` is one
-// request that is owed its answer: over Node's response here, over a bare socket in get-connection.ts.
+// request that is owed its answer: over Node's response here, over a bare socket in plain-connection.ts.
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { ErrorCode } from './errors.ts';

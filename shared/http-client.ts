@@ -1,12 +1,9 @@
-// The door of undici: how our processes ask each other, and an object store. Three ways: `HttpClient` for polls and tools, each over a connection
-// apart from the data's; `BatchPool`, the few keep-alive sockets to one shard over which batches go; `TransferClient` for large bodies.
-//
-// undici's own timeouts cannot go below about a second: callers have deadlines of their own and let a late reply finish, since
-// aborting a running request would cost its socket. A socket that stays silent for `socketSilentMs` is destroyed here.
+// The door of undici: how our processes ask each other, and an object store. Three ways: `HttpClient` for polls and tools, over connections
+// apart from the data's; `TransferClient` for large bodies; and the connections of batch-pool.ts, over which batches go.
 
+import type { Socket } from 'node:net';
 import { Readable } from 'node:stream';
-import { Agent, buildConnector, type Dispatcher, errors, Pool } from 'undici';
-import { batchContentType } from './batch-wire.ts';
+import { Agent, buildConnector, errors } from 'undici';
 import { PavostoreError } from './errors.ts';
 import { limits } from './limits.ts';
 
@@ -113,131 +110,23 @@ export class TransferClient {
   }
 }
 
-/**
- * Why a batch has no reply. `refused`: nobody listens, so nothing was written; `reset`: a connection that had served before ended without a
- * byte of this answer, as when its idle time was over just then; `broken`: any other end of a connection; `late`: silent; `wrong`: not an answer.
- */
-export type BatchFailure = 'refused' | 'reset' | 'broken' | 'late' | 'wrong';
-
-export type BatchCallbacks = {
-  /** The whole body of a 200 of the right type. The bytes belong to the receiver. */
-  readonly onReply: (body: Buffer) => void;
-  readonly onFailure: (failure: BatchFailure) => void;
-};
-
-/** A batch on its way. */
-export type SentBatch = {
-  /** False as long as no byte of it has been given to a socket: the connection is still being made. */
-  readonly isWritten: boolean;
-};
-
-/** The keep-alive sockets to one shard. Does not queue: the caller has at most `batchSocketsMax` batches under way. */
-export class BatchPool {
-  readonly #pool: Pool;
-
-  constructor(address: string) {
-    this.#pool = new Pool(`http://${address}`, {
-      connections: batchSocketsMax,
-      pipelining: 1,
-      allowH2: false,
-      connect: connectMarked,
-      headersTimeout: limits.socketSilentMs,
-      bodyTimeout: limits.socketSilentMs,
-      keepAliveTimeout: limits.clientKeepAliveMs,
-      keepAliveMaxTimeout: limits.clientKeepAliveMs,
-    });
-  }
-
-  send(body: Buffer, callbacks: BatchCallbacks): SentBatch {
-    const reply = new BatchReply(callbacks);
-    this.#pool.dispatch({ path: '/batch', method: 'POST', headers: batchRequestHeaders, body }, reply);
-    return reply;
-  }
-
-  /** Ends all sockets at once; batches under way fail. */
-  async close(): Promise<void> {
-    await this.#pool.destroy();
-  }
-}
-
-const batchSocketsMax = limits.batchesInFlightMax + limits.probesInFlightMax;
-
-const batchRequestHeaders = ['content-type', batchContentType];
+/** Opens one more connection to one address. */
+export type Connector = (callback: (error: Error | null, socket: Socket | null) => void) => void;
 
 const connect = buildConnector({ timeout: limits.connectTimeoutMs, noDelay: true });
 
-/** An error of a socket tells how much it had read: undici says so of the ends that it finds itself only. */
-const connectMarked: typeof connect = (options, callback) => {
-  connect(options, (...[error, socket]: Parameters<typeof callback>) => {
-    if (error) return callback(error, null);
-    socket.prependListener('error', (failure: MarkedError) => {
-      failure.bytesRead = socket.bytesRead;
-    });
-    callback(null, socket);
-  });
-};
-
-type MarkedError = Error & { code?: string; bytesRead?: number };
-
-/** The largest reply: full, but for one value that exceeds it, and the statuses of the rest. */
-const replySizeMax = limits.batchReplySizeMax + limits.valueSizeMax + limits.batchKeysMax * 5 + 64;
-
-/** Gathers one reply; exactly one of the callbacks is called. */
-class BatchReply implements Dispatcher.DispatchHandler, SentBatch {
-  readonly #callbacks: BatchCallbacks;
-  isWritten = false;
-  #hasBegun = false;
-  #chunks: Buffer[] = [];
-  #size = 0;
-  #isAnswer = false;
-  #done = false;
-
-  constructor(callbacks: BatchCallbacks) {
-    this.#callbacks = callbacks;
-  }
-
-  onRequestStart(): void {
-    this.isWritten = true;
-  }
-
-  onResponseStart(
-    _controller: Dispatcher.DispatchController,
-    statusCode: number,
-    headers: Record<string, string | string[] | undefined>,
-  ): void {
-    this.#hasBegun = true;
-    this.#isAnswer = statusCode === 200 && headers['content-type'] === batchContentType;
-  }
-
-  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
-    this.#size += chunk.length;
-    if (this.#size > replySizeMax) controller.abort(new PavostoreError('reply_malformed', `a batch reply above ${replySizeMax} bytes`));
-    else if (this.#isAnswer) this.#chunks.push(chunk);
-  }
-
-  onResponseEnd(): void {
-    if (this.#done) return;
-    this.#done = true;
-    if (!this.#isAnswer) this.#callbacks.onFailure('wrong');
-    else this.#callbacks.onReply(this.#chunks.length === 1 ? this.#chunks[0]! : Buffer.concat(this.#chunks, this.#size));
-  }
-
-  onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
-    if (this.#done) return;
-    this.#done = true;
-    const failure = failureOf(error);
-    this.#callbacks.onFailure(failure === 'reset' && this.#hasBegun ? 'broken' : failure);
-  }
+/** Connections to `host:port`, for what is neither a request nor a reply of undici's (batch-pool.ts). */
+export function openConnector(address: string): Connector {
+  const { hostname, port, host } = new URL(`http://${address}`);
+  return (callback) =>
+    connect({ hostname, host, port, protocol: 'http:' }, (...[error, socket]: Parameters<Parameters<typeof connect>[1]>) =>
+      callback(error, socket),
+    );
 }
 
-function failureOf(error: MarkedError): BatchFailure {
-  if (error instanceof PavostoreError || error instanceof errors.HTTPParserError) return 'wrong';
-  if (error instanceof errors.HeadersTimeoutError || error instanceof errors.BodyTimeoutError) return 'late';
-  // Nobody said no: the machine is silent, or its network.
-  if (error instanceof errors.ConnectTimeoutError) return 'late';
-  if (isRefused(error)) return 'refused';
-  const bytesRead = error instanceof errors.SocketError ? error.socket?.bytesRead : error.bytesRead;
-  return bytesRead !== undefined && bytesRead > 0 ? 'reset' : 'broken';
+/** True when a connection was neither made nor refused in time. */
+export function isConnectTimeout(error: unknown): boolean {
+  return error instanceof errors.ConnectTimeoutError;
 }
 
 /** True when nobody listens at the address, or it cannot be reached at all: nothing was sent. */

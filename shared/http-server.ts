@@ -1,17 +1,17 @@
 // The door of fastify: how every HTTP server of ours is set up. Errors are RFC 9457 problems with a stable code, those of
 // Node's own parser included; half-sent requests end in time; another method on a known path is 405, another path 404.
 //
-// A connection is read by a `GetConnection` as long as plain GETs come over it; all else is parsed by Node. `/get` and `fastPath` are
+// A connection is read by a `PlainConnection` as long as plain requests come over it; all else is parsed by Node. `/get` and `fastPath` are
 // answered ahead of fastify's routing: its hooks and reply would cost more than the answer itself. Everything else goes the plain way.
 
 import { createServer, type IncomingMessage, Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import Fastify, { type FastifyError, type FastifyInstance, type FastifyReply, LogController } from 'fastify';
 import { type ErrorCode, errorTable, PavostoreError, problemContentType, problemOf } from './errors.ts';
-import { GetConnection } from './get-connection.ts';
 import { type GetExchange, ResponseExchange } from './get-response.ts';
 import { originFormOf, pathOf } from './key-query.ts';
 import { limits } from './limits.ts';
+import { PlainConnection, type PlainConnectionOwner, type PlainPostRoute } from './plain-connection.ts';
 import { sendProblem } from './problem-response.ts';
 
 export type HttpServer = FastifyInstance;
@@ -27,6 +27,8 @@ export type HttpServerOptions = {
   /** Answers a GET or HEAD of `/get`. Must not throw. */
   readonly answerGet: (target: string, exchange: GetExchange) => void;
   readonly fastPath?: FastPath;
+  /** By path: what answers plain POSTs there. Those that are not plain go the usual way. */
+  readonly postRoutes?: ReadonlyMap<string, PlainPostRoute>;
   /** The methods of each path: of the plain routes, of `/get`, and of those that `fastPath` answers. */
   readonly methodsOf: Readonly<Record<string, readonly string[]>>;
   /** How long idle connections are kept when it closes: their clients may ask once more, to be told that the connection ends. Default 0. */
@@ -35,9 +37,9 @@ export type HttpServerOptions = {
 
 /** A fastify instance, not listening yet, so that tests can `inject`. Its log lines go to standard error as JSON. */
 export function createHttpServer(options: HttpServerOptions): HttpServer {
-  const { name, logLevel, answerGet, fastPath, methodsOf, goodbyeMs = 0 } = options;
+  const { name, logLevel, answerGet, fastPath, postRoutes = new Map<string, PlainPostRoute>(), methodsOf, goodbyeMs = 0 } = options;
   let isClosing = false;
-  const getConnections = new Set<GetConnection>();
+  const plainConnections = new Set<PlainConnection>();
   let closeIdle: () => void;
   const server = Fastify({
     logger: { level: logLevel, name, stream: process.stderr },
@@ -87,13 +89,13 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
       // Fastify and Node each call this as soon as it closes: when connections end is decided below.
       closeIdle = () => Server.prototype.closeIdleConnections.call(httpServer);
       httpServer.closeIdleConnections = () => {};
-      readPlainGets(httpServer, { answerGet, isClosing: () => isClosing, connections: getConnections });
+      readPlainRequests(httpServer, { answerGet, postRoutes, isClosing: () => isClosing, connections: plainConnections });
       return httpServer;
     },
   });
   server.addHook('preClose', (done) => {
     isClosing = true;
-    drain(server.server, { getConnections, closeIdle, goodbyeMs });
+    drain(server.server, { plainConnections, closeIdle, goodbyeMs });
     done();
   });
   server.setNotFoundHandler((_request, reply) => {
@@ -132,9 +134,9 @@ export async function listen(server: HttpServer, host: string, port: number): Pr
  */
 function drain(
   server: Server,
-  options: { readonly getConnections: ReadonlySet<GetConnection>; readonly closeIdle: () => void; readonly goodbyeMs: number },
+  options: { readonly plainConnections: ReadonlySet<PlainConnection>; readonly closeIdle: () => void; readonly goodbyeMs: number },
 ): void {
-  const { getConnections, closeIdle, goodbyeMs } = options;
+  const { plainConnections, closeIdle, goodbyeMs } = options;
   if (!server.listening) return;
   const startedMs = performance.now();
   const look = (): void => {
@@ -143,30 +145,34 @@ function drain(
     const isLate = tookMs >= limits.drainMs;
     if (isLate) server.closeAllConnections();
     else closeIdle();
-    for (const connection of getConnections) if (isLate || connection.isIdle) connection.destroy();
+    for (const connection of plainConnections) if (isLate || connection.isIdle) connection.destroy();
   };
   look();
   const timer = setInterval(look, limits.drainIntervalMs).unref();
   server.once('close', () => clearInterval(timer));
 }
 
-/** Puts a `GetConnection` before Node's own reading of each new connection. */
-function readPlainGets(
+/** Puts a `PlainConnection` before Node's own reading of each new connection. */
+function readPlainRequests(
   server: Server,
-  options: Pick<HttpServerOptions, 'answerGet'> & { isClosing: () => boolean; connections: Set<GetConnection> },
+  options: Pick<PlainConnectionOwner, 'answerGet' | 'postRoutes' | 'isClosing'> & { connections: Set<PlainConnection> },
 ): void {
-  const { answerGet, isClosing, connections } = options;
+  const { connections, ...owner } = options;
   const nodeListeners = server.listeners('connection');
   server.removeAllListeners('connection');
   server.on('connection', (socket: Socket) => {
-    const connection = new GetConnection(socket, {
-      answerGet,
-      isClosing,
+    const connection = new PlainConnection(socket, {
+      ...owner,
       handOver: (from, bytes) => {
         // Node takes any stream that is given to it as a connection; what was read of it before goes back into it.
         for (const listener of nodeListeners) listener.call(server, from);
         from.unshift(bytes);
         from.resume();
+      },
+      refuse: (from, code) => {
+        // It may go at any time from now on, and nobody else listens.
+        from.on('error', () => {});
+        refuseSocket(from, code);
       },
       onEnd: (ended) => connections.delete(ended),
     });

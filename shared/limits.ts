@@ -60,6 +60,20 @@ export const limits = {
   /** How long a publisher waits for another one: publishing takes moments, unless it must verify a version that is there already. */
   publishLockWaitMs: 120_000,
   publishLockRetryMs: 50,
+  /** The share of the published version's entries that a new one may have less: an export that broke off half way is refused. */
+  maxShrinkDefault: 0.5,
+  /** A version replaced less than so long ago is not pruned: somebody may still load it, or want it back. */
+  pruneAgeMs: 3_600_000,
+  /** Versions that `prune` leaves unless told otherwise: the published one, the one before, and one more. */
+  pruneKeepDefault: 3,
+  pruneKeepMax: 10_000,
+  /** How often `publish` asks the routers what they serve. */
+  servedPollMs: 200,
+  /** How long `publish` waits for that unless told otherwise: loading 100 M entries takes a minute, and shards take their turns. */
+  servedWaitDefaultMs: 600_000,
+  servedWaitMaxMs: 24 * 3_600_000,
+  /** Records of each kind that `diff` shows: they are held in memory, keys and the beginnings of values. */
+  diffSamplesMax: 10_000,
 
   // HTTP, for clients.
   headerSizeMax: 64 * KiB,
@@ -123,6 +137,8 @@ export const limits = {
   /** A socket of a batch without a byte for this long is destroyed. */
   socketSilentMs: 5_000,
   connectTimeoutMs: 1_000,
+  /** The head of a shard's reply takes 200 bytes; what is longer is none. */
+  replyHeadSizeMax: 8 * KiB,
   /** A request of a client is answered in this time, or with a 504. */
   deadlineDefaultMs: 1_000,
   deadlineMaxMs: 60_000,
@@ -136,6 +152,8 @@ export const limits = {
   diskReadsQueueMax: 32 * KiB,
   /** The record cache is at least this large: below it, hardly anything would stay. */
   recordCacheMin: 16 * MiB,
+  /** And that of a version that is on disk only until the next one is served. */
+  swapCacheMin: 64 * KiB,
   /** Share of the record cache that is filled at the start: beyond it, what comes in would push out what just came. */
   preloadShare: 0.85,
   /** Left free when a shard decides by itself how much memory to take. */
@@ -149,6 +167,8 @@ export const limits = {
   /** Requests with bytes at a time: enough to fill most links, and 64 MiB of parts in memory. */
   storeParallelDefault: 4,
   storeParallelMax: 64,
+  /** Objects that are looked for at a time: nothing but round trips. */
+  storeLooksParallel: 16,
   /** Tries of one request before a store counts as unreachable: with the delays between them some 10 s. */
   storeTriesMax: 6,
   storeRetryDelayMs: 300,
@@ -200,6 +220,18 @@ export const limits = {
   // Tools.
   toolDeadlineMs: 5_000,
   toolReplySizeMax: 128 * MiB,
+
+  // Versions, in the shard.
+  /** A shard keeps a version for so long after a router last named it, in a poll or a batch: as many polls may be lost. */
+  versionLeaseMs: 30_000,
+  /** So long behind a newer complete version, leases on an older one count no more: one router must not hold all shards back for ever. */
+  versionBehindMaxMs: 600_000,
+  /** Routers whose leases a shard remembers; beyond it those count whose polls came first, for as long as they come. */
+  leasingRoutersMax: 1_024,
+  /** Versions in use that a poll may name: the one that is served, and those of requests under way. */
+  versionsInUseMax: 8,
+  /** What is moved from memory to disk at a time while a newer version is loaded, as a share of the budget: after each, garbage is collected. */
+  swapStepShare: 0.04,
 
   // Versions, in the router.
   /** A newer version that somebody still loads is switched to after this long, when each slice has a holder. */
@@ -284,8 +316,8 @@ export const limits = {
   probeForgiveMs: 30_000,
   /** Probes without an answer that may be under way: their sockets are beside those of the batches. */
   probesInFlightMax: 2,
-  /** Keys under way to one member as long as nothing is known of it: the largest /mget; a fast one has eight times as many after some milliseconds. */
-  windowStartKeys: 512,
+  /** Keys under way to one member as long as nothing is known of it, in batches of half as many: an /mget leaves at once; a fast one has more after some milliseconds. */
+  windowStartKeys: 1_024,
   /** However slow it is: fewer would cost more for their batch than for themselves. */
   windowKeysMin: 32,
   /** Answers within this share of the deadline let the window of a member grow ... */
@@ -327,10 +359,12 @@ assert(
 );
 assert(limits.goodbyeMs < limits.drainMs, 'an idle connection does not hold up the end');
 assert(limits.ejectSilenceMs > limits.hedgeDelayUnknownMs && limits.memberGoneMs > limits.ejectSilenceMs, 'late, then ejected, then gone');
+assert(limits.versionLeaseMs > 4 * limits.memberSilentMs, 'a router that shards can hear keeps its leases');
+assert(limits.versionBehindMaxMs > limits.versionFlipMs + limits.versionLeaseMs, 'every router had the time to switch');
 assert(limits.memberSilentMs > limits.memberGoneMs, 'what a router sees by its own requests comes before what its polls tell');
 assert(limits.probeDelayMaxMs * (1 + limits.probeJitter) <= limits.deadlineMaxMs, 'a probe fits the timing wheel');
 assert(limits.windowFastShare <= limits.windowSlowShare / 2, 'a window that doubles does not become slow at once');
-assert(limits.windowStartKeys >= limits.mgetKeysMax, 'an /mget leaves at once');
+assert(limits.windowStartKeys >= 2 * limits.mgetKeysMax, 'an /mget leaves at once');
 assert(limits.bulkBatchesInFlightMax < limits.batchesInFlightMax, 'a batch under way is left for single GETs');
 assert(limits.storePartSize >= 5 * MiB && limits.sliceSizeMax / limits.storePartSize <= 10_000, 'the largest slice fits the parts of S3');
 assert(limits.storePieceSize / limits.storeRateMin < limits.storeSilentMs / 2_000, 'a throttled socket is not a silent one');

@@ -6,7 +6,8 @@ import { HttpClient, isRefused } from './http-client.ts';
 import { limits } from './limits.ts';
 import { type MemberSource, resolveAddresses } from './member-source.ts';
 import { MemberTable } from './member-table.ts';
-import { parseStatusReport } from './status-report.ts';
+import { parseStatusReport, type StatusReport } from './status-report.ts';
+import { formatVersionUse, type VersionUse, versionUseHeader } from './version-use.ts';
 
 export type MemberPollerOptions = {
   readonly source: MemberSource;
@@ -14,6 +15,8 @@ export type MemberPollerOptions = {
   readonly onChange: () => void;
   /** Called when the source could not be resolved, or an answer was malformed: once per distinct message. */
   readonly onTrouble: (error: Error) => void;
+  /** Of a router: what each of its polls says. */
+  readonly versionUse?: () => VersionUse;
 };
 
 export class MemberPoller {
@@ -56,8 +59,14 @@ export class MemberPoller {
       addresses.map(async (address) => {
         await this.#asking.get(address);
         if (!this.#closed) await this.#ask(address);
+        this.#tell();
       }),
     );
+  }
+
+  /** Asks all members anew; resolves when each has answered or failed. */
+  async pollAllAfresh(): Promise<void> {
+    await this.pollAfresh(this.table.members.map(({ name }) => name));
   }
 
   async close(): Promise<void> {
@@ -89,10 +98,11 @@ export class MemberPoller {
     this.#timer = setTimeout(() => void this.#round(), Math.max(10, intervalMs - (performance.now() - startedMs)));
   }
 
-  /** Somebody has never been heard of, still loads, or leaves: the sooner all know what there is, the better. */
+  /** Somebody has never been heard of, still loads, leaves, or goes from one version to another: the sooner all know what there is, the better. */
   #isChanging(): boolean {
     const { members } = this.table;
-    return members.length === 0 || members.some(({ report, alive }) => !report || (alive && report.state !== 'ready'));
+    const isSteady = ({ state, versions }: StatusReport): boolean => state === 'ready' && versions.length <= 1;
+    return members.length === 0 || members.some(({ report, alive }) => !report || (alive && !isSteady(report)));
   }
 
   /** An empty or failed answer changes nothing. */
@@ -116,7 +126,12 @@ export class MemberPoller {
   async #askOnce(address: string): Promise<void> {
     const startedMs = performance.now();
     try {
-      const reply = await this.#client.fetch(address, '/status', { deadlineMs: limits.pollDeadlineMs, sizeMax: limits.statusSizeMax });
+      const use = this.#options.versionUse?.();
+      const reply = await this.#client.fetch(address, '/status', {
+        deadlineMs: limits.pollDeadlineMs,
+        sizeMax: limits.statusSizeMax,
+        ...(use ? { headers: { [versionUseHeader]: formatVersionUse(use) } } : {}),
+      });
       if (reply.status !== 200) throw new Error(`http://${address}/status answered ${reply.status}`);
       this.table.answered(address, parseStatusReport(reply.body.toString(), address), performance.now(), startedMs);
     } catch (error) {

@@ -226,6 +226,10 @@ function isNewer(report: StatusReport, known: StatusReport): boolean {
 }
 
 function saysTheSame(report: StatusReport, known: StatusReport | undefined): boolean {
-  if (!known || report.state !== known.state) return false;
-  return report.versions === known.versions || JSON.stringify(report.versions) === JSON.stringify(known.versions);
+  if (!known || report.state !== known.state || report.serving !== known.serving) return false;
+  return areAlike(report.versions, known.versions) && areAlike(report.current, known.current) && areAlike(report.refused, known.refused);
+}
+
+function areAlike(a: unknown, b: unknown): boolean {
+  return a === b || JSON.stringify(a) === JSON.stringify(b);
 }

@@ -26,7 +26,7 @@ export type WriteFileOptions = {
   readonly signal?: AbortSignal | undefined;
 };
 
-/** What an object must be for it to be replaced: the tag that was read, or not there at all. */
+/** What an object must be for it to be replaced: the tag that was read (none: whatever it is), or not there at all. */
 export type WriteCondition = { readonly tag: string | undefined } | 'absent';
 
 /**
@@ -52,5 +52,7 @@ export type ObjectStore = {
   readonly listObjects: (prefix: string, signal?: AbortSignal) => AsyncIterable<{ readonly name: string; readonly size: number }>;
   /** One that is not there is fine. */
   readonly removeObject: (name: string, signal?: AbortSignal) => Promise<void>;
+  /** Removes what writers that died long ago have left in a folder. An object store has rules of its own for that. */
+  readonly removeLeftovers: () => Promise<void>;
   readonly close: () => Promise<void>;
 };

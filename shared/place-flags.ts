@@ -4,7 +4,7 @@ import type { Options } from './command.ts';
 import type { PlaceOptions } from './place.ts';
 
 export const placeFlags = {
-  endpoint: { type: 'string', describe: 'URL of the S3-compatible store [AWS_ENDPOINT_URL, else Amazon’s]', requiresArg: true },
+  endpoint: { type: 'string', describe: "URL of the S3-compatible store [AWS_ENDPOINT_URL, else Amazon's]", requiresArg: true },
   region: { type: 'string', describe: 'region of the bucket [AWS_REGION, else us-east-1]', requiresArg: true },
   credentials: {
     type: 'string',

@@ -29,7 +29,9 @@ const phrases: Readonly<Record<number, string>> = {
   400: 'Bad Request',
   404: 'Not Found',
   408: 'Request Timeout',
+  413: 'Content Too Large',
   414: 'URI Too Long',
+  415: 'Unsupported Media Type',
   421: 'Misdirected Request',
   431: 'Request Header Fields Too Large',
   503: 'Service Unavailable',
@@ -37,9 +39,9 @@ const phrases: Readonly<Record<number, string>> = {
 };
 
 /** The response without its Date: `fields` are lines that end in CRLF. An early 503 should cost hardly anything: callers keep what they get. */
-export function problemText(code: ErrorCode, fields: string): ProblemText {
+export function problemText(code: ErrorCode, fields: string, detail?: string): ProblemText {
   const { status } = errorTable[code];
-  const body = JSON.stringify(problemOf(code));
+  const body = JSON.stringify(problemOf(code, detail));
   const retryAfter = isTemporary(code) ? `Retry-After: ${limits.retryAfterSeconds}\r\n` : '';
   return {
     head:

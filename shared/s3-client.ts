@@ -1,18 +1,17 @@
 // Requests to one S3-compatible store: signed, sent, made again while their failure may pass, and their refusals told as what they are.
 //
-//     may pass   a connection that was refused, lost or silent; 408, 429, 5xx; bytes damaged on their way there
+//     may pass   a connection that was refused, lost or silent; 408, 429, 5xx but 501; bytes damaged on their way there
 //     refused    every other status that was not asked for: credentials, permissions, bucket, region, clock
 //
 // No message has a secret: neither ours, nor one that the store repeats.
 
-import { setTimeout as delay } from 'node:timers/promises';
 import { PavostoreError } from './errors.ts';
 import { TransferClient, type TransferReply } from './http-client.ts';
 import { limits } from './limits.ts';
 import type { S3Credentials } from './s3-credentials.ts';
 import { type S3Request, S3Signer } from './s3-signature.ts';
 import { findText } from './s3-xml.ts';
-import type { Throttle } from './throttle.ts';
+import { sleep, type Throttle } from './throttle.ts';
 
 export type S3ClientOptions = {
   /** Scheme, host and port. */
@@ -73,13 +72,20 @@ export class S3Client {
       } catch (error) {
         request.signal?.throwIfAborted();
         const reason = passingReason(error);
-        if (reason === undefined) throw error;
+        if (reason === undefined) throw this.#lastingFailure(request, error);
         if (tries >= limits.storeTriesMax)
           throw new PavostoreError('store_unreachable', `${this.nameOf(request)}: ${reason} (tried ${tries} times)`, { cause: error });
         const delayMs = Math.min(limits.storeRetryDelayMaxMs, this.#options.retryDelayMs * 2 ** (tries - 1));
-        await delay(delayMs * (0.75 + 0.5 * Math.random()), undefined, { signal: request.signal });
+        await sleep(delayMs * (0.75 + 0.5 * Math.random()), request.signal);
       }
     }
+  }
+
+  /** What comes again at each try: a certificate, as a rule. */
+  #lastingFailure(request: Pick<S3Ask, 'method' | 'path'>, error: unknown): unknown {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (error instanceof PavostoreError || typeof code !== 'string') return error;
+    return new PavostoreError('store_unreachable', `${this.nameOf(request)}: ${message} (${code})`, { cause: error });
   }
 
   /** What messages call a request: `PUT http://host/bucket/key`. */
@@ -129,7 +135,9 @@ export class S3Client {
     const code = findText(text, 'Code');
     const said = [status, code, findText(text, 'Message')].filter((part) => part !== undefined && part !== '').join(' ');
     const reason = this.#credentials.hideSecrets(said).slice(0, 300).replace(/\s+/g, ' ');
-    if (status >= 500 || status === 408 || status === 429 || passingCodes.has(code ?? '')) return new PassingFailure(reason);
+    // What is not implemented now will not be in a second.
+    if ((status >= 500 && status !== 501) || status === 408 || status === 429 || passingCodes.has(code ?? ''))
+      return new PassingFailure(reason);
     const region = headers['x-amz-bucket-region'];
     const hint = typeof region === 'string' && /^[a-z0-9-]{1,63}$/.test(region) ? `; the bucket is in region ${region}: see --region` : '';
     return new PavostoreError('store_refused', `${this.nameOf(request)}: ${reason}${hint}`);

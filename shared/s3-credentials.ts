@@ -19,6 +19,9 @@ export class S3Credentials {
     secretAccessKey,
     sessionToken,
   }: { accessKeyId: string; secretAccessKey: string; sessionToken?: string | undefined }) {
+    // These two go into headers. What cannot would end up in the message of an error there.
+    if (!isHeaderText(accessKeyId) || !isHeaderText(sessionToken ?? ''))
+      throw new PavostoreError('usage', 'the access key id or the session token has characters that no header can have');
     this.accessKeyId = accessKeyId;
     this.#secretAccessKey = secretAccessKey;
     this.#sessionToken = sessionToken;
@@ -53,6 +56,10 @@ export class S3Credentials {
   [inspect.custom](): string {
     return 'S3Credentials {…}';
   }
+}
+
+function isHeaderText(text: string): boolean {
+  return /^[\x20-\x7e]*$/.test(text);
 }
 
 /**

@@ -134,25 +134,17 @@ export class S3Store implements ObjectStore {
         const bytes = Buffer.allocUnsafeSlow(size);
         await readFully(file, bytes, 0, path);
         await this.#put(name, bytes, {}, options.signal);
-        options.onStored?.(size);
       });
-    } else {
-      const { parallel, partSize } = this.#options;
-      await uploadInParts({
-        client: this.#client,
-        path: this.#pathOf(name),
-        file,
-        filePath: path,
-        size,
-        gate: this.#gate,
-        parallel,
-        partSize,
-        ...options,
-      });
+      options.onStored?.(size);
+      return;
     }
+    const { parallel, partSize } = this.#options;
+    const client = this.#client;
+    await uploadInParts({ client, path: this.#pathOf(name), file, filePath: path, size, gate: this.#gate, parallel, partSize, ...options });
+    // The upload may have been ended by somebody else.
     const head = await this.findObject(name, options.signal);
-    if (head?.size !== size)
-      throw new PavostoreError('object_corrupt', `${this.place}/${name}: ${size} bytes were sent, the store has ${head?.size}`);
+    if (head?.size === size) return;
+    throw new PavostoreError('object_corrupt', `${this.place}/${name}: ${size} bytes were sent, the store has ${head?.size ?? 'none'}`);
   }
 
   async writeSmallObject(name: string, bytes: Buffer, condition?: WriteCondition, signal?: AbortSignal): Promise<boolean> {
@@ -200,6 +192,8 @@ export class S3Store implements ObjectStore {
   async removeObject(name: string, signal?: AbortSignal): Promise<void> {
     await this.#client.ask({ method: 'DELETE', path: this.#pathOf(name), expected: [200, 204, 404], signal });
   }
+
+  async removeLeftovers(): Promise<void> {}
 
   async close(): Promise<void> {
     await this.#client.close();

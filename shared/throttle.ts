@@ -9,22 +9,19 @@ export class Throttle {
   /** Bytes a second. */
   readonly rate: number;
   readonly #now: () => number;
-  readonly #sleep: (ms: number, signal: AbortSignal | undefined) => Promise<unknown>;
+  readonly #sleep: (ms: number, signal: AbortSignal | undefined) => Promise<void>;
   /** When all that was let through is through at the rate. */
   #freeMs: number;
 
-  constructor(
-    rate: number,
-    now: () => number = () => performance.now(),
-    sleep: (ms: number, signal: AbortSignal | undefined) => Promise<unknown> = (ms, signal) => delay(ms, undefined, { signal }),
-  ) {
+  /** `clock` is for tests; `now` is in milliseconds. */
+  constructor(rate: number, clock: { now: () => number; sleep: typeof sleep } = { now: () => performance.now(), sleep }) {
     this.rate = rate;
-    this.#now = now;
-    this.#sleep = sleep;
-    this.#freeMs = now();
+    this.#now = clock.now;
+    this.#sleep = clock.sleep;
+    this.#freeMs = clock.now();
   }
 
-  /** Resolves when `bytes` may go. Throws when the signal is aborted. */
+  /** Resolves when `bytes` may go. Throws the signal's reason. */
   async take(bytes: number, signal?: AbortSignal): Promise<void> {
     const nowMs = this.#now();
     const startMs = Math.max(this.#freeMs, nowMs - burstMs);
@@ -32,4 +29,9 @@ export class Throttle {
     const waitMs = this.#freeMs - nowMs;
     if (waitMs > 0) await this.#sleep(waitMs, signal);
   }
+}
+
+/** Throws the signal's reason. */
+export async function sleep(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  await delay(ms, undefined, { signal }).catch(() => signal?.throwIfAborted());
 }

@@ -2,6 +2,7 @@
 
 import { commonOptions, defineCommand } from '../../shared/command.ts';
 import { formatCount, formatSize } from '../../shared/quantities.ts';
+import { guardFlags, guardsIn } from '../publish/guard-flags.ts';
 import { sourceFlags } from '../split/source-flags.ts';
 import { batchFlags } from './batch-flags.ts';
 import type { FinishReport } from './finish-split.ts';
@@ -15,14 +16,16 @@ export const splitFinishCommand = defineCommand({
     rejects: sourceFlags.rejects,
     jobs: batchFlags.jobs,
     publish: { type: 'boolean', default: true, describe: 'make it the published version; --no-publish only writes it' },
+    ...guardFlags,
     json: batchFlags.json,
   },
   examples: [['split-finish --work /shared/work --data /srv/data', 'publishes it; /shared/work can be removed then']],
-  run: async ({ work, data, rejects, jobs, publish, json }) => {
+  run: async ({ work, data, rejects, jobs, publish, maxShrink, force, json }) => {
     const { finishSplit } = await import('./finish-split.ts');
     const { runWithProgress } = await import('./progress.ts');
+    const guards = guardsIn({ maxShrink, force });
     const report = await runWithProgress((watch) =>
-      finishSplit({ workDir: work, dataDir: data, rejectsPath: rejects, jobs, publish, ...watch }),
+      finishSplit({ workDir: work, dataDir: data, rejectsPath: rejects, jobs, publish, guards, ...watch }),
     );
     console.log(json ? JSON.stringify(report) : formatReport(report));
   },

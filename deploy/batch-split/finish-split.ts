@@ -22,7 +22,10 @@ import { checkSlices } from '../verify/verify.ts';
 import { type MappedInput, readMappedInput } from './mapped-input.ts';
 import { assertSameSource, readAllSealed, type SealedRange, sealPath } from './work-folder.ts';
 
-export type FinishOptions = Pick<SplitOptions, 'dataDir' | 'jobs' | 'rejectsPath' | 'publish' | 'onProgress' | 'onWarning' | 'signal'> & {
+export type FinishOptions = Pick<
+  SplitOptions,
+  'dataDir' | 'jobs' | 'rejectsPath' | 'publish' | 'guards' | 'onProgress' | 'onWarning' | 'signal'
+> & {
   readonly workDir: string;
 };
 
@@ -42,12 +45,12 @@ export type FinishReport = {
 
 /**
  * Publishes what the parts and ranges in the shared folder make. Throws `part_missing`, `part_malformed`, `slice_malformed`, `spill_malformed`,
- * `version_refused`, `disk_short`, `data_unwritable`, `publish_locked`, or the signal's reason.
+ * `version_refused`, `version_pinned`, `disk_short`, `data_unwritable`, `publish_locked`, or the signal's reason.
  */
 export async function finishSplit(options: FinishOptions): Promise<FinishReport> {
   const { workDir, dataDir, signal } = options;
   const input = await readMappedInput(workDir);
-  assertRecords(input.ledger.totals, input.labels);
+  if (!options.guards?.force) assertRecords(input.ledger.totals, input.labels);
   const gathered = gatherSlices(input, await readAllSealed(workDir), workDir);
   const { slices, totals } = summaryOf(gathered.reports, input.ledger.totals);
   const manifest = makeManifest({ slices, totals, source: input.source });
@@ -135,9 +138,9 @@ async function publish(
   rejectsPath: string | undefined,
   options: FinishOptions,
 ): Promise<FinishReport> {
-  const { dataDir, publish: isPublished = true, onProgress, onWarning, signal } = options;
+  const { dataDir, publish: isPublished = true, guards, onProgress, onWarning, signal } = options;
   onProgress?.({ phase: 'publish', doneBytes: 0, totalBytes: undefined });
-  const { current, reused } = await publishVersion({ dataDir, versionDir, manifest, publish: isPublished, onWarning, signal });
+  const { current, reused } = await publishVersion({ dataDir, versionDir, manifest, publish: isPublished, guards, onWarning, signal });
   const { id, identity, totals } = manifest;
   const published = current !== undefined;
   return { id, sequence: current?.sequence, published, reused, sliceCount: identity.sliceCount, totals, rejectsPath };

@@ -24,10 +24,20 @@ export const realDisk: Disk = {
   rename: async (from, to) => await rename(from, to).catch(rethrowWrite(to)),
 };
 
-/** Replaces `path` by a file that says `text`: after a crash it holds the old text or the new one, whole. */
-export async function replaceFile(disk: Disk, path: string, text: string, temporaryPath: string): Promise<void> {
+/**
+ * Replaces `path` by a file that says `text`: after a crash it holds the old text or the new one, whole. `beforeRename` is the last chance to
+ * throw.
+ */
+export async function replaceFile(
+  disk: Disk,
+  path: string,
+  text: string,
+  temporaryPath: string,
+  beforeRename?: () => Promise<void>,
+): Promise<void> {
   await disk.writeFile(temporaryPath, text);
   await disk.syncFile(temporaryPath);
+  await beforeRename?.();
   await disk.rename(temporaryPath, path);
 }
 

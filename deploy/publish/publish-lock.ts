@@ -15,25 +15,26 @@ import { fileSystemNow, Heartbeat, isStale } from './heartbeat.ts';
 
 /** Owns the lock file from `openPublishLock` to `close`. */
 export class PublishLock {
+  /** Random; nobody else's. */
+  readonly token: string;
   readonly #path: string;
-  readonly #token: string;
   readonly #heartbeat: Heartbeat;
 
   constructor(path: string, token: string) {
     this.#path = path;
-    this.#token = token;
+    this.token = token;
     this.#heartbeat = new Heartbeat(path, token);
   }
 
   /** Throws `publish_locked` when somebody took the lock over. */
   async assertHeld(): Promise<void> {
-    if ((await readToken(this.#path)) === this.#token) return;
+    if ((await readToken(this.#path)) === this.token) return;
     throw new PavostoreError('publish_locked', `${this.#path}: another process took it over; nothing was published`);
   }
 
   async close(): Promise<void> {
     this.#heartbeat.stop();
-    if ((await readToken(this.#path)) === this.#token) await rm(this.#path, { force: true });
+    if ((await readToken(this.#path)) === this.token) await rm(this.#path, { force: true });
   }
 }
 

@@ -3,75 +3,144 @@
 //
 //     slices/*.slice ── sync ─┐                              (the caller's, or here)
 //     slices/ ─────────── sync┤
-//     manifest.json ── write, sync, rename ── folder sync ── rename to versions/ID ── versions/ sync
-//                                                            current ── write, sync, rename ── DATA sync
+//     manifest.json ── write, sync, rename ── folder sync ── rename to versions/ID ── versions/ sync       placed
+//                                                            guards                                        validated
+//                                                            publications.json, current: announcement.ts   announced
 //
-// A failed sync fails the act: after one, nobody knows what is on the disk. A published file is never written in place.
+// The three are separate acts: a version that the guards refuse lies in versions/ all the same, and can be looked at, published by force, or
+// pruned. A failed sync fails the act: after one, nobody knows what is on the disk. A published file is never written in place.
 
-import { mkdir, rm, stat } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { createHash } from 'node:crypto';
+import { mkdir, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import {
   type Current,
-  currentPath,
-  formatCurrent,
   manifestPath,
-  readCurrent,
+  openFile,
+  readFully,
+  readManifest,
+  slicePath,
   slicesPath,
   versionPath,
   versionsPath,
 } from '../../shared/data-set.ts';
 import { PavostoreError } from '../../shared/errors.ts';
-import { formatManifest, type Manifest } from '../../shared/manifest.ts';
-import { verifyVersion } from '../verify/verify.ts';
+import { formatManifest, type Manifest, type ManifestSlice } from '../../shared/manifest.ts';
+import type { PublicationAct } from '../../shared/publications.ts';
+import { sliceHeaderSize } from '../../shared/slice-layout.ts';
+import { describe } from '../verify/slice-check.ts';
+import { type VerifyOptions, verifyVersion } from '../verify/verify.ts';
+import { announce, assertNotPinned, entriesPublished, type Publisher, readStanding, refusal, type Standing } from './announcement.ts';
 import { type Disk, realDisk, replaceFile, rethrowWrite } from './disk.ts';
-import { openPublishLock, type PublishLock } from './publish-lock.ts';
+import { defaultGuards, type GuardSettings, judge } from './guards.ts';
+import { openPublishLock } from './publish-lock.ts';
 import { moveToTrash, removeFolder } from './temporary-folder.ts';
 
-export type PublishOptions = {
+/** What every publisher is given. */
+export type PublisherOptions = {
   readonly dataDir: string;
-  /** A folder in `dataDir`'s file system with `slices/`, all of them synced; it becomes `versions/ID`. */
-  readonly versionDir: string;
-  readonly manifest: Manifest;
-  /** False: the version is put in place, but `current` stays as it is. */
-  readonly publish: boolean;
-  /** The only version that it may follow: when another one is published meanwhile, that stays. */
-  readonly replaces?: string | undefined;
   readonly onWarning?: ((message: string) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly disk?: Disk | undefined;
   readonly lockWaitMs?: number | undefined;
 };
 
+export type PublishOptions = PublisherOptions & {
+  /** A folder in `dataDir`'s file system with `slices/`, all of them synced; it becomes `versions/ID`. */
+  readonly versionDir: string;
+  readonly manifest: Manifest;
+  /** False: the version is put in place, but `current` stays as it is. */
+  readonly publish: boolean;
+  readonly act?: PublicationAct | undefined;
+  readonly guards?: GuardSettings | undefined;
+  /** The only version that it may follow: when another one is published meanwhile, that stays. */
+  readonly replaces?: string | undefined;
+  /** The new sequence is greater than this one as well: that of a backup, which may be ahead of this machine's clock. */
+  readonly sequenceAfter?: number | undefined;
+};
+
 /** What was done. `reused`: the very version was there already and verified. */
 export type PublishResult = { readonly current: Current | undefined; readonly reused: boolean };
 
-/** Puts a new version in place and publishes it. Throws `version_refused`, `publish_locked`, `disk_short`, `data_unwritable`. */
+/**
+ * Puts a new version in place and publishes it. What its maker has just written and synced, with digests of the bytes that it wrote, is looked at
+ * from outside only: sizes and headers. Throws `version_refused`, `version_pinned`, `publish_locked`, `disk_short`, `data_unwritable`.
+ */
 export async function publishVersion(options: PublishOptions): Promise<PublishResult> {
-  const { dataDir, versionDir, manifest, signal, disk = realDisk, onWarning = () => {}, lockWaitMs } = options;
-  if (manifest.totals.entries === 0)
-    throw new PavostoreError('version_refused', 'there is no record in it: an empty version is not published');
+  const { versionDir, manifest, signal, disk = realDisk, guards = defaultGuards, act = 'publish' } = options;
+  const { id } = manifest;
   await writeManifest(disk, versionDir, manifest);
+  return await withPublisher(options, async (publisher) => {
+    const reused = await placeVersion(publisher, versionDir, manifest);
+    signal?.throwIfAborted();
+    if (!options.publish) return { current: undefined, reused };
+    const problems = reused ? [] : await findMisplaced(versionPath(options.dataDir, id), manifest);
+    const { replaces, sequenceAfter } = options;
+    const current = await validateAndAnnounce(publisher, { act, id, problems, guards, replaces, sequenceAfter });
+    return { current, reused };
+  });
+}
+
+export type AnnounceOptions = PublisherOptions & {
+  readonly act: PublicationAct;
+  readonly id: string;
+  readonly guards: GuardSettings;
+  /** The only version that it may follow. */
+  readonly replaces?: string | undefined;
+  /** True: only says what the guards say; nothing is written. */
+  readonly dryRun?: boolean | undefined;
+  readonly verify?: VerifyOptions | undefined;
+};
+
+/**
+ * Publishes a version that lies in `versions/` already, after reading all of it. Undefined after a dry run. Throws `version_missing`,
+ * `manifest_malformed`, `version_refused`, `version_pinned`, `publish_locked`, `disk_short`, `data_unwritable`.
+ */
+export async function publishPlaced(options: AnnounceOptions): Promise<Current | undefined> {
+  const { dataDir, id, act, signal, onWarning = () => {} } = options;
+  // Before the long part what would make it vain.
+  await readManifest(dataDir, id);
+  if (act !== 'pin') assertNotPinned(await readStanding({ dataDir, onWarning }), dataDir, id);
+  // Without the lock: another publisher should not wait for it.
+  const { problems } = await verifyVersion({ versionDir: versionPath(dataDir, id), id }, options.verify);
+  signal?.throwIfAborted();
+  return await withPublisher(options, async (publisher) => await validateAndAnnounce(publisher, { ...options, problems }));
+}
+
+/** Runs `act` under the lock of `dataDir`. Throws `publish_locked`. */
+export async function withPublisher<T>(options: PublisherOptions, act: (publisher: Publisher) => Promise<T>): Promise<T> {
+  const { dataDir, signal, disk = realDisk, onWarning = () => {}, lockWaitMs } = options;
   const lock = await openPublishLock(dataDir, { signal, ...(lockWaitMs === undefined ? {} : { waitMs: lockWaitMs }) });
   try {
-    const reused = await placeVersion({ disk, dataDir, versionDir, manifest, onWarning });
-    signal?.throwIfAborted();
-    const current = options.publish
-      ? await replaceCurrent({ disk, dataDir, id: manifest.id, replaces: options.replaces, lock, onWarning })
-      : undefined;
-    return { current, reused };
+    return await act({ disk, dataDir, lock, onWarning });
   } finally {
     await lock.close();
   }
 }
 
-/** What `current` is to say when `id` is published after `last`: a greater sequence, and the version before it. */
-export function nextCurrent(last: Current | undefined, id: string, nowMs: number): Current {
-  return {
-    sequence: Math.max((last?.sequence ?? 0) + 1, nowMs),
-    id,
-    // The same version once more: what was before it still is.
-    previousId: last?.id === id ? last.previousId : last?.id,
-  };
+type Candidate = Pick<AnnounceOptions, 'act' | 'id' | 'guards' | 'replaces' | 'dryRun'> &
+  Pick<PublishOptions, 'sequenceAfter'> & { readonly problems: readonly string[] };
+
+async function validateAndAnnounce(publisher: Publisher, candidate: Candidate & { readonly dryRun?: false | undefined }): Promise<Current>;
+async function validateAndAnnounce(publisher: Publisher, candidate: Candidate): Promise<Current | undefined>;
+async function validateAndAnnounce(publisher: Publisher, candidate: Candidate): Promise<Current | undefined> {
+  const { act, id, problems, guards, replaces, sequenceAfter, dryRun = false } = candidate;
+  const { dataDir } = publisher;
+  // Again: what was verified without the lock may have been pruned meanwhile.
+  const { totals } = await readManifest(dataDir, id);
+  const standing = await readStanding(publisher);
+  if (act !== 'pin') assertNotPinned(standing, dataDir, id);
+  assertReplaces(standing, dataDir, id, replaces);
+  const facts = { problems, entries: totals.entries, entriesPublished: await entriesPublished(dataDir, standing) };
+  const verdict = judge(facts, guards);
+  if (dryRun && verdict.outcome === 'refused') throw refusal(dataDir, id, verdict.reasons, standing.current);
+  if (dryRun) return undefined;
+  return await announce(publisher, standing, { act, id, verdict, sequenceAfter });
+}
+
+function assertReplaces({ current }: Standing, dataDir: string, id: string, replaces: string | undefined): void {
+  if (replaces === undefined || !current || current.id === replaces) return;
+  throw new PavostoreError('version_refused', `${dataDir}: version ${current.id} was published meanwhile; ${id} was to follow ${replaces}`);
 }
 
 async function writeManifest(disk: Disk, versionDir: string, manifest: Manifest): Promise<void> {
@@ -81,16 +150,14 @@ async function writeManifest(disk: Disk, versionDir: string, manifest: Manifest)
   await disk.syncFolder(versionDir);
 }
 
-type Place = { disk: Disk; dataDir: string; versionDir: string; manifest: Manifest; onWarning: (message: string) => void };
-
 /** Moves the folder to `versions/ID`, unless that is there and verifies: then answers true. */
-async function placeVersion({ disk, dataDir, versionDir, manifest, onWarning }: Place): Promise<boolean> {
+async function placeVersion({ disk, dataDir, onWarning }: Publisher, versionDir: string, manifest: Manifest): Promise<boolean> {
   const target = versionPath(dataDir, manifest.id);
   await makeVersionsFolder(disk, dataDir);
   const found = await exists(target);
   const problem = found ? (await verifyVersion({ versionDir: target, id: manifest.id })).problems[0] : undefined;
   if (problem) onWarning(`${target} was there, but damaged (${problem}): replaced`);
-  const trash = problem ? await moveToTrash(dataDir, target) : undefined;
+  const trash = problem ? await moveToTrash(disk, dataDir, target) : undefined;
   const reused = found && !problem;
   if (!reused) await disk.rename(versionDir, target);
   await disk.syncFolder(versionsPath(dataDir));
@@ -104,43 +171,25 @@ async function makeVersionsFolder(disk: Disk, dataDir: string): Promise<void> {
   if (made !== undefined) await disk.syncFolder(dirname(path));
 }
 
-type Replacement = {
-  disk: Disk;
-  dataDir: string;
-  id: string;
-  replaces: string | undefined;
-  lock: PublishLock;
-  onWarning: (message: string) => void;
-};
-
-async function replaceCurrent({ disk, dataDir, id, replaces, lock, onWarning }: Replacement): Promise<Current> {
-  const last = await readLast(dataDir, onWarning);
-  if (replaces !== undefined && last && last.id !== replaces) {
-    throw new PavostoreError('version_refused', `${dataDir}: version ${last.id} was published meanwhile; ${id} was made of ${replaces}`);
+/** What of a version that was written just now is not in its place: a size or a header that is not what the manifest says. */
+async function findMisplaced(versionDir: string, { identity }: Manifest): Promise<string[]> {
+  const problems: string[] = [];
+  for (const [sliceIndex, expected] of identity.slices.entries()) {
+    const path = slicePath(versionDir, sliceIndex);
+    const problem = await headerProblem(path, expected).catch((error: unknown) => describe(error, path));
+    if (problem !== undefined) problems.push(problem);
   }
-  const current = nextCurrent(last, id, Date.now());
-  const path = currentPath(dataDir);
-  const temporaryPath = join(dataDir, `.tmp-current-${current.sequence}`);
-  try {
-    await disk.writeFile(temporaryPath, formatCurrent(current));
-    await disk.syncFile(temporaryPath);
-    await lock.assertHeld();
-    await disk.rename(temporaryPath, path);
-    await disk.syncFolder(dataDir);
-    return current;
-  } finally {
-    await rm(temporaryPath, { force: true });
-  }
+  return problems;
 }
 
-/** What is published now. An unreadable `current` is no reason not to publish: the sequence then starts from the clock. */
-async function readLast(dataDir: string, onWarning: (message: string) => void): Promise<Current | undefined> {
-  try {
-    return await readCurrent(dataDir);
-  } catch (error) {
-    onWarning(`${(error as Error).message}: it is replaced, and what was published before is not known`);
-    return undefined;
-  }
+async function headerProblem(path: string, expected: ManifestSlice): Promise<string | undefined> {
+  await using file = await openFile(path);
+  const { size } = await file.stat();
+  if (size !== expected.bytes) return `${path}: ${size} bytes, the manifest says ${expected.bytes}`;
+  const header = Buffer.alloc(sliceHeaderSize);
+  await readFully(file, header, 0, path);
+  const sha256 = createHash('sha256').update(header).digest('hex');
+  return sha256 === expected.headerSha256 ? undefined : `${path}: SHA-256 of its header is ${sha256}, not ${expected.headerSha256}`;
 }
 
 async function exists(path: string): Promise<boolean> {

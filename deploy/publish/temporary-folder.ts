@@ -2,9 +2,9 @@
 // a folder in use from one whose owner died, on whatever machine or in whatever container that was.
 
 import { randomBytes } from 'node:crypto';
-import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { rethrowWrite, writeError } from './disk.ts';
+import { type Disk, writeError } from './disk.ts';
 import { fileSystemNow, Heartbeat, isStale } from './heartbeat.ts';
 
 const temporaryPrefix = '.tmp-';
@@ -20,6 +20,11 @@ export class TemporaryFolder {
   constructor(path: string, heartbeat: Heartbeat) {
     this.path = path;
     this.#heartbeat = heartbeat;
+  }
+
+  /** Leaves the folder to whoever goes on with its work, or to the next one that tidies up. */
+  abandon(): void {
+    this.#heartbeat.stop();
   }
 
   /** Removes the folder with all that is still in it. */
@@ -45,9 +50,9 @@ export async function openTemporaryFolder(dataDir: string): Promise<TemporaryFol
 }
 
 /** Moves a folder of the data set out of its readers' way; returns where it lies now, for `removeFolder`. */
-export async function moveToTrash(dataDir: string, path: string): Promise<string> {
+export async function moveToTrash(disk: Disk, dataDir: string, path: string): Promise<string> {
   const trash = join(dataDir, `${trashPrefix}${randomBytes(8).toString('hex')}`);
-  await rename(path, trash).catch(rethrowWrite(path));
+  await disk.rename(path, trash);
   return trash;
 }
 

@@ -2,6 +2,7 @@
 
 import { commonOptions, defineCommand } from '../../shared/command.ts';
 import { formatCount, formatDuration, formatSize } from '../../shared/quantities.ts';
+import { guardFlags, guardsIn } from '../publish/guard-flags.ts';
 import type { ResliceReport } from './reslice.ts';
 
 export const resliceCommand = defineCommand({
@@ -12,6 +13,7 @@ export const resliceCommand = defineCommand({
     data: commonOptions.data,
     version: { type: 'string', describe: 'id of the version; by default the published one', requiresArg: true },
     publish: { type: 'boolean', default: true, describe: 'make it the published version; --no-publish only writes it' },
+    ...guardFlags,
     jobs: { type: 'number', describe: 'worker threads [one for each core]', requiresArg: true },
     json: commonOptions.json,
   },
@@ -19,10 +21,11 @@ export const resliceCommand = defineCommand({
     ['reslice --slices 1024', 'cuts what is published in ./data into 1024 slices and publishes that'],
     ['reslice --slices 16 --no-publish', 'joins the slices to 16; writes the version only'],
   ],
-  run: async ({ slices, data, version, publish, jobs, json }) => {
+  run: async ({ slices, data, version, publish, maxShrink, force, jobs, json }) => {
     const { resliceVersion } = await import('./reslice.ts');
     const { openProgressDisplay } = await import('../split/progress-display.ts');
     const { runUntilSignal } = await import('../split/interruption.ts');
+    const guards = guardsIn({ maxShrink, force });
     const progress = openProgressDisplay(process.stderr);
     try {
       const report = await runUntilSignal((signal) =>
@@ -32,6 +35,7 @@ export const resliceCommand = defineCommand({
           id: version,
           jobs,
           publish,
+          guards,
           onProgress: progress.show,
           onWarning: progress.say,
           signal,

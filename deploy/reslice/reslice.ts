@@ -12,6 +12,7 @@ import { PavostoreError } from '../../shared/errors.ts';
 import { limits } from '../../shared/limits.ts';
 import type { Manifest, ManifestSlice, Totals } from '../../shared/manifest.ts';
 import { checkDiskSpace } from '../publish/disk.ts';
+import type { GuardSettings } from '../publish/guards.ts';
 import { makeManifest } from '../publish/new-manifest.ts';
 import { publishVersion } from '../publish/publish.ts';
 import { removeStaleFolders } from '../publish/temporary-folder.ts';
@@ -32,6 +33,7 @@ export type ResliceOptions = {
   readonly jobs?: number | undefined;
   /** False: the version is put into DATA/versions, but does not become the published one. */
   readonly publish?: boolean | undefined;
+  readonly guards?: GuardSettings | undefined;
   readonly onProgress?: ((progress: SplitProgress) => void) | undefined;
   readonly onWarning?: ((message: string) => void) | undefined;
   /** Ends the work with the signal's reason; nothing is left behind. */
@@ -59,7 +61,7 @@ export type ResliceReport = {
 
 /**
  * Cuts or joins the slices of a version and publishes the result. Throws `usage`, `version_missing`, `manifest_malformed`,
- * `current_malformed`, `slice_malformed`, `slice_too_large`, `version_refused`, `disk_short`, `data_unwritable`,
+ * `current_malformed`, `slice_malformed`, `slice_too_large`, `version_refused`, `version_pinned`, `disk_short`, `data_unwritable`,
  * `publish_locked`, or the signal's reason.
  */
 export async function resliceVersion(options: ResliceOptions): Promise<ResliceReport> {
@@ -135,13 +137,13 @@ async function publishSlices(
   options: ResliceOptions,
 ): Promise<ResliceReport> {
   const { slices, startedMs, sealedMs } = made;
-  const { dataDir, id, publish = true, onProgress, onWarning, signal } = options;
+  const { dataDir, id, publish = true, guards, onProgress, onWarning, signal } = options;
   const sliceBytes = slices.reduce((sum, { bytes }) => sum + bytes, 0);
   const manifest = makeManifest({ slices, totals: { ...source.totals, sliceBytes }, source: source.source });
   onProgress?.({ phase: 'publish', doneBytes: 0, totalBytes: undefined });
   // The published version was resliced: another one that was published meanwhile is newer, and stays.
   const replaces = id === undefined ? source.id : undefined;
-  const { current, reused } = await publishVersion({ dataDir, versionDir, manifest, publish, replaces, onWarning, signal });
+  const { current, reused } = await publishVersion({ dataDir, versionDir, manifest, publish, guards, replaces, onWarning, signal });
   const endedMs = performance.now();
   return {
     id: manifest.id,

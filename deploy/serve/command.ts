@@ -1,6 +1,7 @@
 // `pavostore serve FILE…`: a whole cluster on this machine, from text files to answers.
 
 import { commonOptions, defineCommand, wholeNumber } from '../../shared/command.ts';
+import { guardFlags } from '../publish/guard-flags.ts';
 import { sourceFlags, sourceOptionsIn } from '../split/source-flags.ts';
 
 export const serveCommand = defineCommand({
@@ -27,6 +28,7 @@ export const serveCommand = defineCommand({
     },
     data: commonOptions.data,
     ...sourceFlags,
+    ...guardFlags,
     'log-level': { ...commonOptions.logLevel, default: 'warn' },
   },
   examples: [
@@ -37,6 +39,7 @@ export const serveCommand = defineCommand({
   run: async (args) => {
     const { limits } = await import('../../shared/limits.ts');
     const { durationBetween, parseSize } = await import('../../shared/quantities.ts');
+    const { guardsIn } = await import('../publish/guard-flags.ts');
     const { serve } = await import('./serve.ts');
     durationBetween('--deadline', args.deadline, 50, limits.deadlineMaxMs);
     parseSize(args.cacheSize);
@@ -45,7 +48,7 @@ export const serveCommand = defineCommand({
     await serve({
       files: [...(args.files ?? []), ...(args.filename ?? [])].map(String),
       dataDir: args.data,
-      source: sourceOptionsIn(args),
+      source: { ...sourceOptionsIn(args), guards: guardsIn(args) },
       host: args.host,
       port: wholeNumber('--port', args.port, 0, 65_535),
       shardPort: wholeNumber('--shard-port', args.shardPort, 1, 65_535),

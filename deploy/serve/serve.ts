@@ -1,11 +1,15 @@
 // What `pavostore serve` does: splits when what is published was not made of these files in this way, starts the cluster, says where
-// to ask, and stops everything when it is told to.
+// to ask, and stops everything when it is told to. When the new version may not be published, pinned or refused by the guards, the old one is served,
+// and that is said: a file that was cut short must not keep a cluster down.
 
-import { loadSlice, readCurrent, readManifest, slicePath, versionPath } from '../../shared/data-set.ts';
+import { resolve } from 'node:path';
+import { loadSlice, readCurrent, readManifest, readPublications, slicePath, versionPath } from '../../shared/data-set.ts';
 import { PavostoreError } from '../../shared/errors.ts';
 import type { Manifest } from '../../shared/manifest.ts';
+import { noPublications, withoutUnfinished } from '../../shared/publications.ts';
 import { formatCount, formatDuration } from '../../shared/quantities.ts';
 import { recordsOf } from '../../shared/slice-layout.ts';
+import { defaultGuards, type GuardSettings } from '../publish/guards.ts';
 import { runUntilSignal } from '../split/interruption.ts';
 import { openProgressDisplay } from '../split/progress-display.ts';
 import { splitFiles } from '../split/split.ts';
@@ -44,13 +48,36 @@ async function prepareData({ files, dataDir, source }: ServeOptions): Promise<vo
   if (files.length === 0 || (await isUpToDate(dataDir, files, source))) return;
   const progress = openProgressDisplay(process.stderr);
   try {
+    const { pinnedId, ownGuards } = await standingOf(dataDir, files, source.guards);
+    if (pinnedId !== undefined)
+      return progress.say(`version ${pinnedId} is pinned: ${files.join(', ')} is not split until pavostore unpin`);
     const report = await runUntilSignal((signal) =>
-      splitFiles({ files, dataDir, ...source, onProgress: progress.show, onWarning: progress.say, signal }),
+      splitFiles({ files, dataDir, ...source, guards: ownGuards, onProgress: progress.show, onWarning: progress.say, signal }),
     );
     progress.say(`split ${formatCount(report.totals.entries)} entries in ${formatDuration(1_000 * report.seconds.total)}`);
+  } catch (error) {
+    const current = await readCurrent(dataDir).catch(() => undefined);
+    const isRefused = error instanceof PavostoreError && (error.code === 'version_refused' || error.code === 'version_pinned');
+    if (!isRefused || !current) throw error;
+    progress.say(`${error.message} [${error.code}]; version ${current.id} is served`);
   } finally {
     progress.close();
   }
+}
+
+/** What the published version says to publishing another one. One of other files is other data: that it is smaller says nothing. */
+async function standingOf(
+  dataDir: string,
+  files: readonly string[],
+  guards: GuardSettings = defaultGuards,
+): Promise<{ pinnedId: string | undefined; ownGuards: GuardSettings }> {
+  const current = await readCurrent(dataDir).catch(() => undefined);
+  if (!current) return { pinnedId: undefined, ownGuards: guards };
+  const { pin } = withoutUnfinished(await readPublications(dataDir).catch(() => noPublications), current);
+  const published = await readManifest(dataDir, current.id).catch(() => undefined);
+  const paths = files.map((path) => resolve(path));
+  const isSameData = published?.source.files.some(({ path }) => paths.includes(path)) ?? false;
+  return { pinnedId: pin?.id, ownGuards: isSameData ? guards : { ...guards, maxShrink: undefined } };
 }
 
 async function publishedManifest(dataDir: string): Promise<Manifest> {

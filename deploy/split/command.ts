@@ -2,6 +2,9 @@
 
 import { commonOptions, defineCommand } from '../../shared/command.ts';
 import { formatCount, formatDuration, formatSize } from '../../shared/quantities.ts';
+import { formatBackup } from '../backup/backup-command.ts';
+import { transferFlags, withPlace } from '../backup/transfer-flags.ts';
+import { guardFlags, guardsIn } from '../publish/guard-flags.ts';
 import { sourceFlags, sourceOptionsIn } from './source-flags.ts';
 import type { SplitReport } from './split.ts';
 
@@ -15,6 +18,9 @@ export const splitCommand = defineCommand({
     data: commonOptions.data,
     ...sourceFlags,
     publish: { type: 'boolean', default: true, describe: 'make it the published version; --no-publish only writes it' },
+    ...guardFlags,
+    backup: { type: 'string', describe: 'back it up at once: a folder, or s3://bucket/prefix; see `pavostore backup`', requiresArg: true },
+    ...transferFlags,
     json: commonOptions.json,
   },
   examples: [
@@ -26,21 +32,36 @@ export const splitCommand = defineCommand({
     const { splitFiles } = await import('./split.ts');
     const { openProgressDisplay } = await import('./progress-display.ts');
     const { runUntilSignal } = await import('./interruption.ts');
+    const guards = guardsIn(args);
     const progress = openProgressDisplay(process.stderr);
     try {
-      const report = await runUntilSignal((signal) =>
-        splitFiles({
-          files: args.files,
-          dataDir: args.data,
-          ...sourceOptionsIn(args),
-          publish: args.publish,
-          onProgress: progress.show,
-          onWarning: progress.say,
-          signal,
-        }),
-      );
-      progress.close();
-      console.log(args.json ? JSON.stringify(report) : formatReport(report));
+      const common = { dataDir: args.data, onProgress: progress.show, onWarning: progress.say };
+      await runUntilSignal(async (signal) => {
+        const split = async (): Promise<SplitReport> =>
+          await splitFiles({ ...common, files: args.files, ...sourceOptionsIn(args), publish: args.publish, guards, signal });
+        const say = (report: object, text: string): void => {
+          progress.close();
+          console.log(args.json ? JSON.stringify(report) : text);
+        };
+        if (args.backup === undefined) {
+          const report = await split();
+          return say(report, formatReport(report));
+        }
+        const { backupVersion } = await import('../backup/backup.ts');
+        // Opened first: a wrong place is told before the work, not after it.
+        await withPlace(args.backup, args, async (store) => {
+          const report = await split();
+          if (!args.json) say(report, formatReport(report));
+          const backup = await backupVersion({ ...common, store, id: report.id, parallel: args.parallel, signal }).catch(
+            (error: unknown) => {
+              // What was split stands, whatever became of its backup.
+              if (args.json) say(report, '');
+              throw error;
+            },
+          );
+          say({ ...report, backup }, `\nbackup\n${formatBackup(backup)}`);
+        });
+      });
     } finally {
       progress.close();
     }

@@ -1,4 +1,4 @@
-// How far a split is, on standard error: one line that is redrawn on a terminal, now and then a plain line elsewhere.
+// How far a split, a backup or a restore is, on standard error: one line that is redrawn on a terminal, now and then a plain line elsewhere.
 
 import type { WriteStream } from 'node:tty';
 import { formatDuration, formatSize } from '../../shared/quantities.ts';
@@ -8,7 +8,17 @@ const redrawIntervalMs = 100;
 const plainIntervalMs = 5_000;
 const barWidth = 24;
 
-const phaseNames = { read: 'reading', seal: 'writing slices', sync: 'syncing', publish: 'publishing' } as const;
+const phaseNames = {
+  read: 'reading',
+  seal: 'writing slices',
+  sync: 'syncing',
+  publish: 'publishing',
+  verify: 'verifying',
+  compare: 'comparing',
+  store: 'backing up',
+  fetch: 'restoring',
+  check: 'checking',
+} as const satisfies Record<SplitProgress['phase'], string>;
 
 export type ProgressDisplay = {
   readonly show: (progress: SplitProgress) => void;
@@ -48,6 +58,7 @@ export function openProgressDisplay(
 export function formatProgress({ phase, doneBytes, totalBytes, phasesToCome = 0 }: SplitProgress, elapsedMs: number): string {
   const name = phaseNames[phase];
   if (phase === 'sync' || phase === 'publish') return name;
+  if (phase === 'verify' || phase === 'compare') return `${name} ${doneBytes} of ${totalBytes} slices`;
   const rate = elapsedMs > 0 ? (1_000 * doneBytes) / elapsedMs : 0;
   const speed = `${formatSize(Math.round(rate))}/s`;
   if (totalBytes === undefined || totalBytes === 0) return `${name}  ${formatSize(doneBytes)}  ${speed}`;

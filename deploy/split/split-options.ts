@@ -10,6 +10,7 @@ import { PavostoreError } from '../../shared/errors.ts';
 import { isPowerOfTwo } from '../../shared/key-hash.ts';
 import { limits } from '../../shared/limits.ts';
 import type { Source, SourceFile } from '../../shared/manifest.ts';
+import type { GuardSettings } from '../publish/guards.ts';
 import { stdinName } from './input.ts';
 import { type BadLinePolicy, type DuplicatePolicy, formatSeparator, type LineRules, parseSeparator } from './line-rules.ts';
 
@@ -27,9 +28,9 @@ export type SourceOptions = {
   readonly keepCr?: boolean | undefined;
 };
 
-/** Bytes of the input read, or of the spill files sealed; `total` where it is known. */
+/** Bytes of the input read, of the spill files sealed, of slices verified or compared, or moved to or from a place; `total` where it is known. */
 export type SplitProgress = {
-  readonly phase: 'read' | 'seal' | 'sync' | 'publish';
+  readonly phase: 'read' | 'seal' | 'sync' | 'publish' | 'verify' | 'compare' | 'store' | 'fetch' | 'check';
   readonly doneBytes: number;
   readonly totalBytes: number | undefined;
   /** How long the phases after this one will take, in times the whole of this one; none by default. */
@@ -46,6 +47,8 @@ export type SplitOptions = SourceOptions & {
   readonly rejectsPath?: string | undefined;
   /** False: the version is put into DATA/versions, but does not become the published one. */
   readonly publish?: boolean | undefined;
+  /** What the guards allow when it is published; by default as `defaultGuards`. */
+  readonly guards?: GuardSettings | undefined;
   readonly onProgress?: ((progress: SplitProgress) => void) | undefined;
   readonly onWarning?: ((message: string) => void) | undefined;
   /** Ends the split with the signal's reason; nothing is left behind. */

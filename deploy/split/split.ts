@@ -45,7 +45,7 @@ export type SplitReport = {
 
 /**
  * Splits files into a version of `options.dataDir` and publishes it. Throws `usage`, `input_unreadable`, `line_malformed`,
- * `key_duplicated`, `slice_too_large`, `version_refused`, `disk_short`, `data_unwritable`, `publish_locked`, or the signal's reason.
+ * `key_duplicated`, `slice_too_large`, `version_refused`, `version_pinned`, `disk_short`, `data_unwritable`, `publish_locked`, or the signal's reason.
  */
 export async function splitFiles(options: SplitOptions): Promise<SplitReport> {
   const settings = settingsOf(options);
@@ -88,7 +88,7 @@ async function runPasses(
   const passes = new SplitPasses({ inputs, folder, versionDir, settings, options: { ...options, onProgress } });
   try {
     await passes.spill();
-    passes.assertRecords();
+    if (!options.guards?.force) passes.assertRecords();
     if (settings.rules.badLines === 'skip') await writeRejects(settings.rejectsPath, passes.folders);
     const readMs = performance.now();
     const sealed = await passes.seal();
@@ -112,8 +112,9 @@ async function publishSealed(
   const source = { files: sourceFilesOf(inputs), options: sourceOptionsOf(options) };
   const manifest = makeManifest({ slices, totals, source });
   options.onProgress?.({ phase: 'publish', doneBytes: 0, totalBytes: undefined });
-  const { dataDir, onWarning, signal } = options;
-  const { current, reused } = await publishVersion({ dataDir, versionDir, manifest, publish: settings.publish, onWarning, signal });
+  const { dataDir, guards, onWarning, signal } = options;
+  const { publish } = settings;
+  const { current, reused } = await publishVersion({ dataDir, versionDir, manifest, publish, guards, onWarning, signal });
   const { startedMs, readMs, sealMs, inputBytes } = sealed;
   const endedMs = performance.now();
   return {

@@ -7,9 +7,8 @@ import { readCurrent, readManifest } from '../../shared/data-set.ts';
 import { PavostoreError } from '../../shared/errors.ts';
 import { bitsOf, isPowerOfTwo, keyHash32OfLatin1, sliceIndexOf } from '../../shared/key-hash.ts';
 import { limits } from '../../shared/limits.ts';
-import { MemberPoller } from '../../shared/member-poller.ts';
-import { parseMemberSource } from '../../shared/member-source.ts';
 import { type Placement, type PlacementMember, placeSlices } from '../../shared/placement.ts';
+import { pollMembers } from './polled-members.ts';
 
 export const locateCommand = defineCommand({
   command: 'locate <keys..>',
@@ -82,20 +81,10 @@ async function sliceCountOf(slices: number | undefined, dataDir: string): Promis
 
 /** The members by the names that they report; those of a fixed list that do not answer by their addresses. */
 async function membersOf(list: string): Promise<PlacementMember[]> {
-  const source = parseMemberSource(list);
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const poller = new MemberPoller({ source, onChange: () => (poller.firstRoundDone ? resolve() : undefined), onTrouble: reject });
-  try {
-    poller.start();
-    await promise;
-    return poller.table.members
-      .filter(({ report }) => report?.state !== 'leaving')
-      .map(({ name, zone }) => (zone === undefined ? { name } : { name, zone }));
-  } catch (error) {
-    throw new PavostoreError('members_malformed', `--members ${list}: ${(error as Error).message}`, { cause: error });
-  } finally {
-    await poller.close();
-  }
+  const members = await pollMembers(list);
+  return members
+    .filter(({ report }) => report?.state !== 'leaving')
+    .map(({ name, zone }) => (zone === undefined ? { name } : { name, zone }));
 }
 
 /** The keys as latin1 strings, one character a byte, many at a time. From standard input lines are cut at newlines only, as the split does. */

@@ -37,9 +37,9 @@ export async function readRecords(dataDir: string): Promise<Map<string, string>>
   return records;
 }
 
-/** What lies in a data folder beside `current`, `versions` and what the test expects: nothing, when all was tidied up. */
+/** What lies in a data folder beside `current`, `publications.json`, `versions` and what the test expects: nothing, when all was tidied up. */
 export async function findDebris(dataDir: string, expected: readonly string[] = []): Promise<string[]> {
-  return (await readdir(dataDir)).filter((name) => !['current', 'versions', ...expected].includes(name));
+  return (await readdir(dataDir)).filter((name) => !['current', 'publications.json', 'versions', ...expected].includes(name));
 }
 
 export type Finished = {

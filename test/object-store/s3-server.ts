@@ -70,6 +70,7 @@ class S3Error extends Error {
 
 export class S3Server {
   readonly #options: S3ServerOptions;
+  readonly root: string;
   readonly #server: Server;
   /** What was asked, `METHOD /bucket/key?query`, in order. */
   readonly requests: string[] = [];
@@ -79,6 +80,7 @@ export class S3Server {
 
   constructor(options: S3ServerOptions) {
     this.#options = options;
+    this.root = options.root;
     this.#server = createServer((request, response) => void this.#serve(request, response));
     this.#server.keepAliveTimeout = 10_000;
   }

@@ -1,7 +1,9 @@
 // An engine over fake shards, without a server before it: keys go in, outcomes come out.
 
 import { KeyLookup } from '../../router/key-lookup.ts';
+import { packKeys } from '../../router/key-ranges.ts';
 import { LookupEngine } from '../../router/lookup-engine.ts';
+import { answerMget } from '../../router/mget-route.ts';
 import { RoutedVersion } from '../../router/routed-version.ts';
 import type { ErrorCode } from '../../shared/errors.ts';
 import { MemberTable } from '../../shared/member-table.ts';
@@ -28,6 +30,8 @@ class TestLookup extends KeyLookup {
 export class TestEngine {
   readonly engine: LookupEngine;
   readonly version: RoutedVersion;
+  /** Counter: how often the members were to be asked anew. */
+  askedAnew = 0;
   /** Counter: the addresses that refused or broke a connection. */
   readonly refused: string[] = [];
   readonly #table = new MemberTable();
@@ -35,9 +39,16 @@ export class TestEngine {
 
   constructor(shards: readonly FakeShard[], { deadlineMs = 10_000, cacheSize = 0 }: { deadlineMs?: number; cacheSize?: number } = {}) {
     this.#shards = shards;
-    this.engine = new LookupEngine({ deadlineMs, cacheSize, onRefused: (address) => this.refused.push(address) });
+    this.engine = new LookupEngine({
+      deadlineMs,
+      cacheSize,
+      onRefused: (address) => this.refused.push(address),
+      onNotHeld: async () => {
+        this.askedAnew++;
+      },
+    });
     this.version = this.versionOf(shards[0]!);
-    this.engine.hotAnswers.serve(this.version.id);
+    this.engine.serve(this.version);
     this.follow();
   }
 
@@ -65,6 +76,12 @@ export class TestEngine {
   /** As one of the keys of an /mget. */
   lookUpInBulk(key: string): Promise<Outcome> {
     return this.#submit(new TestLookup(this.engine, this.version, key, true));
+  }
+
+  /** The results of a whole /mget. */
+  async mget(keys: readonly string[]): Promise<readonly Readonly<Record<string, unknown>>[]> {
+    const { body } = await answerMget(this.engine, this.version, packKeys(keys));
+    return (JSON.parse(body.toString()) as { results: Record<string, unknown>[] }).results;
   }
 
   #submit(lookup: TestLookup): Promise<Outcome> {

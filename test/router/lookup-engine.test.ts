@@ -125,7 +125,7 @@ describe('with two holders', () => {
   });
 
   test.each<[FakeAnswer & string, string]>([
-    ['notHeld', 'slice_unavailable'],
+    ['notHeld', 'version_not_held'],
     ['loading', 'slice_loading'],
     ['corrupt', 'slice_corrupt'],
   ])('%j from both is %s, after one try each', async (answer, code) => {

@@ -1,24 +1,28 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type ChoiceInput, chooseVersion } from '../../router/version-choice.ts';
+import { chooseVersion, noChoiceMemory } from '../../router/version-choice.ts';
 import { limits } from '../../shared/limits.ts';
 import type { Member } from '../../shared/member-table.ts';
 import type { SliceRanges } from '../../shared/slice-ranges.ts';
-import type { VersionReport } from '../../shared/status-report.ts';
+import type { PublishedId, ShardState, VersionReport } from '../../shared/status-report.ts';
 
 const id = (letter: string): string => letter.repeat(32);
 
 function version(
   letter: string,
   sequence: number,
-  slices: { kept?: SliceRanges; loading?: SliceRanges; sliceCount?: number },
+  slices: { kept?: SliceRanges; loading?: SliceRanges; sliceCount?: number; settled?: boolean; inUse?: boolean },
 ): VersionReport {
-  const { kept = [], loading = [], sliceCount = 4 } = slices;
-  return { id: id(letter), sequence, sliceCount, slices: { kept, loading, yielding: [], corrupt: [] } };
+  const { kept = [], loading = [], sliceCount = 4, ...said } = slices;
+  return { id: id(letter), sequence, sliceCount, slices: { kept, loading, yielding: [], corrupt: [] }, ...said };
 }
 
-function member(name: string, versions: readonly VersionReport[], { alive = true }: { alive?: boolean } = {}): Member {
-  const report = { name, incarnation: name, startedMs: 1, counter: 1, state: 'ready' as const, versions };
+function member(
+  name: string,
+  versions: readonly VersionReport[],
+  { alive = true, state = 'ready' }: { alive?: boolean; state?: ShardState } = {},
+): Member {
+  const report = { name, incarnation: name, startedMs: 1, counter: 1, state, versions };
   return { name, zone: undefined, address: `${name}:7070`, fixed: true, report, lastAnswerMs: 0, lastListedMs: 0, alive };
 }
 
@@ -26,10 +30,19 @@ const all: SliceRanges = [[0, 3]];
 const half: SliceRanges = [[0, 1]];
 const rest: SliceRanges = [[2, 3]];
 
-function choose(members: readonly Member[], input: Partial<ChoiceInput> = {}): string | undefined {
-  const { serving, firstRoundDone = true, waitedMs = 0, completeForMs = () => 0 } = input;
-  return chooseVersion({ serving, members, firstRoundDone, waitedMs, completeForMs })?.id[0];
+type Asked = {
+  serving?: PublishedId | undefined;
+  firstRoundDone?: boolean;
+  /** Since the first round; and since every version that is complete is so. */
+  waitedMs?: number;
+};
+
+function chosenOf(members: readonly Member[], { serving, firstRoundDone = true, waitedMs = 0 }: Asked = {}) {
+  const first = chooseVersion({ serving, members, firstRoundDone, memory: noChoiceMemory, nowMs: 1_000 });
+  return chooseVersion({ serving, members, firstRoundDone, memory: first.memory, nowMs: 1_000 + waitedMs }).chosen;
 }
+
+const choose = (members: readonly Member[], asked?: Asked): string | undefined => chosenOf(members, asked)?.id[0];
 
 describe('a router that serves nothing yet', () => {
   test('waits until every member was asked once', () => {
@@ -50,6 +63,11 @@ describe('a router that serves nothing yet', () => {
     expect(choose(members, { waitedMs: limits.versionWaitMs })).toBe('x');
   });
 
+  test('takes what other routers serve before a newer one that is complete too', () => {
+    const members = [member('a', [version('y', 9, { kept: all }), version('x', 5, { kept: all, inUse: true })])];
+    expect(choose(members)).toBe('x');
+  });
+
   test('takes the newer of two that are covered equally', () => {
     const members = [member('a', [version('x', 5, { kept: half }), version('y', 9, { kept: half })])];
     expect(choose(members, { waitedMs: limits.versionWaitMs })).toBe('y');
@@ -68,7 +86,7 @@ describe('a router that serves a version', () => {
 
   test('stays with it while a newer one is incomplete, however long', () => {
     const members = [member('a', [version('x', 5, { kept: all }), version('y', 9, { kept: half })])];
-    expect(choose(members, { serving, completeForMs: () => 999_999 })).toBeUndefined();
+    expect(choose(members, { serving, waitedMs: 999_999 })).toBeUndefined();
   });
 
   test('switches to a newer one when it is complete and nobody loads it', () => {
@@ -76,9 +94,32 @@ describe('a router that serves a version', () => {
   });
 
   test('waits for those who still load the newer one, up to a bound', () => {
-    const members = [member('a', [version('y', 9, { kept: all })]), member('b', [version('y', 9, { loading: half })])];
-    expect(choose(members, { serving, completeForMs: () => limits.versionFlipMs - 1 })).toBeUndefined();
-    expect(choose(members, { serving, completeForMs: () => limits.versionFlipMs })).toBe('y');
+    const members = [
+      member('a', [version('x', 5, { kept: all }), version('y', 9, { kept: all })]),
+      member('b', [version('y', 9, { loading: half })]),
+    ];
+    expect(choose(members, { serving, waitedMs: limits.versionFlipMs - 1 })).toBeUndefined();
+    expect(choose(members, { serving, waitedMs: limits.versionFlipMs })).toBe('y');
+  });
+
+  test('waits for a member that should keep some of the newer one and has not begun, but not for one that leaves', () => {
+    const newer = member('a', [version('x', 5, { kept: all }), version('y', 9, { kept: all, settled: true })]);
+    const behind = [version('x', 5, { kept: all, settled: true })];
+    expect(choose([newer, member('b', behind)], { serving })).toBeUndefined();
+    expect(choose([newer, member('b', behind)], { serving, waitedMs: limits.versionFlipMs })).toBe('y');
+    expect(choose([newer, member('b', behind, { state: 'leaving' })], { serving })).toBe('y');
+  });
+
+  test('goes to a newer complete one at once when its own has lost slices', () => {
+    const members = [member('a', [version('x', 5, { kept: half }), version('y', 9, { kept: all })]), member('b', [])];
+    expect(choose(members, { serving })).toBe('y');
+  });
+
+  test('serves the same content on under the greater sequence, and is not led back by the version between', () => {
+    const members = [member('a', [version('x', 12, { kept: all }), version('y', 9, { kept: all })])];
+    expect(chosenOf(members, { serving })).toMatchObject({ id: id('x'), sequence: 12 });
+    const later = [member('a', [version('x', 5, { kept: all }), version('y', 9, { kept: all })])];
+    expect(choose(later, { serving: { id: id('x'), sequence: 12 } })).toBeUndefined();
   });
 
   test('never goes to a lower sequence, even when its own has no holder any more', () => {
@@ -109,15 +150,10 @@ describe('whatever the members report', () => {
   test('the sequence never falls, and the order of the members does not matter', () => {
     fc.assert(
       fc.property(anyMembers, fc.integer({ min: 1, max: 9 }), fc.boolean(), fc.nat(100_000), (members, sequence, isServing, waitedMs) => {
-        const input = {
-          serving: isServing ? { id: id('s'), sequence } : undefined,
-          firstRoundDone: true,
-          waitedMs,
-          completeForMs: () => waitedMs,
-        };
-        const chosen = chooseVersion({ ...input, members });
+        const asked = { serving: isServing ? { id: id('s'), sequence } : undefined, waitedMs };
+        const chosen = chosenOf(members, asked);
         if (chosen && isServing) expect(chosen.sequence).toBeGreaterThan(sequence);
-        const reversed = chooseVersion({ ...input, members: members.toReversed() });
+        const reversed = chosenOf(members.toReversed(), asked);
         expect(reversed?.sequence).toBe(chosen?.sequence);
       }),
     );

@@ -6,14 +6,15 @@ import { limits } from '../../shared/limits.ts';
 type Key = {
   readonly id: number;
   readonly isBulk: boolean;
+  readonly keyCount: number;
   isSettled: boolean;
   readonly version: { readonly id: string };
-  wheelDueTick: number;
+  readonly wheelDueTick: number;
 };
 
 const versions = [{ id: 'x' }, { id: 'y' }] as const;
 const keysOf = (count: number, isBulk: boolean, version: { id: string } = versions[0]): Key[] =>
-  Array.from({ length: count }, (_, id) => ({ id, isBulk, isSettled: false, version, wheelDueTick: id }));
+  Array.from({ length: count }, (_, id) => ({ id, isBulk, keyCount: 1, isSettled: false, version, wheelDueTick: id }));
 
 function queueOf(...keys: readonly Key[]): WaitingKeys<Key> {
   const queue = new WaitingKeys<Key>();
@@ -65,7 +66,19 @@ describe('keys that wait for one member', () => {
   });
 
   test('each leaves exactly once, in the order of its kind, never two versions in a batch', () => {
-    const anyKey = fc.record({ isBulk: fc.boolean(), isSettled: fc.boolean(), version: fc.constantFrom(...versions) });
+    const anyPart = fc.record({
+      isBulk: fc.constant(true),
+      keyCount: fc.integer({ min: 1, max: limits.bulkBatchKeysMin }),
+      isSettled: fc.boolean(),
+      version: fc.constantFrom(...versions),
+    });
+    const anyOne = fc.record({
+      isBulk: fc.boolean(),
+      keyCount: fc.constant(1),
+      isSettled: fc.boolean(),
+      version: fc.constantFrom(...versions),
+    });
+    const anyKey = fc.oneof({ weight: 4, arbitrary: anyOne }, anyPart);
     const anyStep = fc.oneof(fc.array(anyKey, { maxLength: 400 }), fc.boolean());
     fc.assert(
       fc.property(fc.array(anyStep, { maxLength: 20 }), (steps) => {
@@ -73,7 +86,7 @@ describe('keys that wait for one member', () => {
         const waiting = { single: [] as number[], bulk: [] as number[] };
         let count = 0;
         const check = (batch: readonly Key[]): void => {
-          expect(batch.length).toBeLessThanOrEqual(limits.batchKeysMax);
+          expect(batch.reduce((sum, { keyCount }) => sum + keyCount, 0)).toBeLessThanOrEqual(limits.batchKeysMax);
           expect(new Set(batch.map(({ version }) => version.id)).size).toBeLessThanOrEqual(1);
           for (const { id, isBulk } of batch) expect((isBulk ? waiting.bulk : waiting.single).shift()).toBe(id);
         };
@@ -82,9 +95,9 @@ describe('keys that wait for one member', () => {
             check(queue.takeBatch({ withBulk: step }));
             continue;
           }
-          for (const { isBulk, isSettled, version } of step) {
-            queue.push({ id: count, isBulk, isSettled, version, wheelDueTick: count });
-            if (!isSettled) (isBulk ? waiting.bulk : waiting.single).push(count);
+          for (const key of step) {
+            queue.push({ id: count, wheelDueTick: count, ...key });
+            if (!key.isSettled) (key.isBulk ? waiting.bulk : waiting.single).push(count);
             count++;
           }
         }

@@ -35,7 +35,7 @@ class TextCache extends RecordCache {
 
   setAhead(key: string, value: string, heat?: number): boolean {
     const source = Buffer.from(key + value, 'latin1');
-    return this.preload(this.#hashOf(Buffer.from(key, 'latin1')), source, 0, key.length, source.length, heat);
+    return this.preload(this.#hashOf(Buffer.from(key, 'latin1')), source, 0, key.length, source.length, { heat });
   }
 
   keys(): { key: string; heat: number }[] {

@@ -41,7 +41,7 @@ describe('the list of publications', () => {
         act: fc.constantFrom('publish' as const, 'rollback' as const, 'pin' as const, 'restore' as const),
         id: anyId,
         atMs: fc.maxSafeNat(),
-        reasons: fc.array(fc.string({ unit: 'binary' }), { maxLength: limits.guardReasonsMax }),
+        reasons: fc.array(fc.string(), { maxLength: limits.guardReasonsMax }),
       })
       .chain((rest) =>
         fc

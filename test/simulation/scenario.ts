@@ -1,7 +1,9 @@
 // One run from one seed: a cluster, a time of trouble of a kind that the seed chooses, and then quiet, in which all must settle.
 
 import { limits } from '../../shared/limits.ts';
+
 import { recallPlacement } from '../../shared/placement-memo.ts';
+import type { PublicationAct } from '../../shared/publications.ts';
 import { type Decisions, realDecisions, SimulatedCluster, Violation } from './simulated-cluster.ts';
 import type { SimulatedShard } from './simulated-shard.ts';
 import { chanceFrom } from './virtual-world.ts';
@@ -52,6 +54,7 @@ class Scenario {
   readonly #kind: Kind;
   readonly #chance;
   #nameCount = 0;
+  #isQuiet = false;
 
   constructor(seed: number, decisions: Decisions) {
     const chance = chanceFrom(seed);
@@ -71,7 +74,7 @@ class Scenario {
       isGraceful: this.#kind === 'graceful',
       isAsked: this.#kind !== 'divided',
     });
-    this.cluster.note(`seed ${seed}: ${this.#kind}, ${shardCount} shards, ${replicas} replicas, ${this.cluster.sliceCount} slices`);
+    this.cluster.note(`seed ${seed}: ${this.#kind}, ${shardCount} shards, ${replicas} replicas`);
     for (let i = 0; i < shardCount; i++) {
       const address = fixedAddresses[i];
       this.cluster.clock.after(chance.between(0, 3_000), () => this.#start(this.#newName(address), address));
@@ -119,14 +122,99 @@ class Scenario {
     const common = [() => this.#rollingRestart(), () => this.#leave(1)];
     const growth = [() => this.#scaleOut(this.#chance.wholeBetween(1, 2)), () => this.#scaleOut(1), () => this.#leave(2)];
     const storm = [() => this.#crash(), () => this.#changeWeather(), () => this.#changeWeather(), () => this.#block(), () => this.#block()];
+    const news = [
+      () => this.#publishNew(),
+      () => this.#publishNew(),
+      () => this.#publishQuickly(),
+      () => this.#goBack(),
+      () => this.#publishAgain(),
+      () => this.#publishUnreadable(),
+    ];
+    const routers = [() => this.#stopRouter(), () => this.#restartRouter(), () => this.#idleRouter()];
     const division = [() => this.#delude(), () => this.#deludePair(), () => this.#deludePair(), () => this.#slowDown()];
     const choices = {
-      graceful: [...common, ...growth],
-      stormy: [...common, ...growth, ...growth, ...storm],
-      listed: [...common, ...storm],
+      graceful: [...common, ...growth, ...news, ...news, ...routers],
+      stormy: [...common, ...growth, ...growth, ...storm, ...news, ...routers],
+      listed: [...common, ...storm, ...news, ...routers],
       divided: [...division, ...division, () => this.#leave(1), () => this.#scaleOut(1)],
     };
     this.#chance.oneOf(choices[this.#kind])();
+  }
+
+  /** Cut as the one before, or in another way. */
+  #publishNew(): void {
+    const { data } = this.cluster;
+    this.#publish('publish', data.add(this.#chance.oneOf([8, 16])).id);
+  }
+
+  /** One after the other, before anybody can have loaded the first; sometimes the first one again. */
+  #publishQuickly(): void {
+    const { cluster } = this;
+    const before = cluster.data.current!.id;
+    this.#publishNew();
+    for (let i = this.#chance.wholeBetween(1, 3); i > 0; i--) {
+      cluster.clock.after(this.#chance.between(50, 6_000), () => {
+        if (this.#isQuiet) return;
+        if (this.#chance.happens(0.3)) this.#publish(this.#chance.oneOf(['publish', 'rollback']), before);
+        else this.#publishNew();
+      });
+    }
+  }
+
+  /** To one that may have been dropped long ago. */
+  #goBack(): void {
+    const { versions, unreadable, current } = this.cluster.data;
+    const earlier = versions.filter(({ id }) => id !== current!.id && !unreadable.has(id));
+    if (earlier.length > 0) this.#publish('rollback', this.#chance.oneOf(earlier).id);
+    else this.#publishAgain();
+  }
+
+  #publishAgain(): void {
+    const { current, unreadable } = this.cluster.data;
+    if (!unreadable.has(current!.id)) this.#publish('publish', current!.id);
+  }
+
+  /** Nobody can read it, until somebody mends it or publishes another one. */
+  #publishUnreadable(): void {
+    const { cluster } = this;
+    const { data } = cluster;
+    if (data.unreadable.has(data.current!.id)) return;
+    const { id } = data.add(8);
+    data.unreadable.add(id);
+    cluster.note(`version ${id.slice(-3)} is unreadable`);
+    this.#publish('publish', id);
+    if (this.#chance.happens(0.5)) cluster.clock.after(this.#chance.between(1_000, 30_000), () => this.#mend(id));
+  }
+
+  #mend(id: string): void {
+    this.cluster.data.unreadable.delete(id);
+    this.cluster.note(`version ${id.slice(-3)} can be read`);
+  }
+
+  #publish(act: PublicationAct, id: string): void {
+    const { data, clock } = this.cluster;
+    data.publish(act, id, clock.nowMs);
+    this.cluster.note(`${act} ${id.slice(-3)} (${data.current!.sequence})`);
+  }
+
+  #stopRouter(): void {
+    const { cluster } = this;
+    const router = this.#chance.oneOf(cluster.routers);
+    const forMs = this.#chance.happens(0.5) ? this.#chance.between(500, 5_000) : this.#chance.between(20_000, 90_000);
+    cluster.note(`${router.name} stands still for ${Math.round(forMs)} ms`);
+    router.stop(forMs);
+  }
+
+  #restartRouter(): void {
+    this.cluster.restartRouter(this.#chance.oneOf(this.cluster.routers));
+  }
+
+  #idleRouter(): void {
+    const { cluster } = this;
+    const router = this.#chance.oneOf(cluster.routers);
+    cluster.note(`${router.name} is asked nothing for a while`);
+    cluster.idleRouters.add(router);
+    cluster.clock.after(this.#chance.between(5_000, 60_000), () => cluster.idleRouters.delete(router));
   }
 
   #scaleOut(count: number): void {
@@ -211,11 +299,14 @@ class Scenario {
   #deludePair(): void {
     const { cluster } = this;
     const shards = [...cluster.shards.values()];
-    const slices = Array.from({ length: cluster.sliceCount }, (_, i) => i);
-    const held = slices.filter((i) => shards.filter((shard) => shard.states[i] === 'kept').length >= 2);
+    // Nothing is published in a divided cluster but its first version.
+    const { id, sliceCount } = cluster.data.versions[0]!;
+    const keeps = (shard: SimulatedShard, i: number): boolean => shard.find(id)?.states[i] === 'kept';
+    const slices = Array.from({ length: sliceCount }, (_, i) => i);
+    const held = slices.filter((i) => shards.filter((shard) => keeps(shard, i)).length >= 2);
     if (held.length === 0) return this.#delude();
     const sliceIndex = this.#chance.oneOf(held);
-    const holders = shards.filter((shard) => shard.states[sliceIndex] === 'kept');
+    const holders = shards.filter((shard) => keeps(shard, sliceIndex));
     const [one, other] = [this.#chance.oneOf(holders), this.#chance.oneOf(holders)];
     if (one === other) return;
     for (const [deluded, owner] of [
@@ -232,7 +323,8 @@ class Scenario {
 
   /** Some of the members, `notTo` among them, over which the slice belongs to `to` but not to `notTo`; if chance finds any. */
   #ownersThatGive(sliceIndex: number, to: string, notTo: string): readonly string[] {
-    const { sliceCount, replicas } = this.cluster;
+    const { replicas } = this.cluster;
+    const { sliceCount } = this.cluster.data.versions[0]!;
     const names = [...this.cluster.shards.values()].map(({ name }) => name).sort();
     let owners = names;
     for (let tries = 0; tries < 20; tries++) {
@@ -260,10 +352,18 @@ class Scenario {
 
   #calm(): void {
     const { cluster } = this;
+    this.#isQuiet = true;
+    if (cluster.data.due === undefined) this.#publishNew();
     cluster.clearUp();
-    for (const address of cluster.fixedAddresses) {
-      if (!cluster.shards.has(address)) this.#start(this.#newName(address), address);
-    }
+    for (const address of cluster.fixedAddresses) this.#startWhenGone(address);
+  }
+
+  /** One that leaves just now goes first. */
+  #startWhenGone(address: string): void {
+    const { cluster } = this;
+    const shard = cluster.shards.get(address);
+    if (!shard) this.#start(this.#newName(address), address);
+    else if (shard.leavingSinceMs !== undefined) cluster.clock.after(500, () => this.#startWhenGone(address));
   }
 
   #start(name: string, address?: string): void {

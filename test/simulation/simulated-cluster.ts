@@ -2,17 +2,25 @@
 // given as `Decisions` so that a test can plant a fault.
 //
 // Checked at each step: nobody gives up the last copy of a slice that is in memory; nobody leaves with it, unless those that stay had the
-// time of its grace, or died; a router asks only who says that it holds the slice; `missing` comes only from a slice that is held.
+// time of its grace, or died; a router asks only who says that it holds the slice; `missing` comes only from a slice that is held, of the version
+// that was asked for; nobody holds three versions; no router binds an older version after it answered from a newer one.
 
+import { chooseVersion } from '../../router/version-choice.ts';
 import { decide } from '../../shard/decide.ts';
+import { Leases } from '../../shard/leases.ts';
 import { followLeaving } from '../../shard/leave.ts';
 import { followOwners } from '../../shard/owners.ts';
+import { planVersions } from '../../shard/version-plan.ts';
 import { limits } from '../../shared/limits.ts';
 import { MemberTable } from '../../shared/member-table.ts';
 import { placeSlices } from '../../shared/placement.ts';
+import { countSlices } from '../../shared/slice-ranges.ts';
 import type { StatusReport } from '../../shared/status-report.ts';
-import { SimulatedRouter } from './simulated-router.ts';
+import type { VersionUse } from '../../shared/version-use.ts';
+import { SimulatedData } from './simulated-data.ts';
+import { SimulatedRouter, short } from './simulated-router.ts';
 import { SimulatedShard } from './simulated-shard.ts';
+import type { SimulatedVersion } from './simulated-version.ts';
 import { type Chance, fairWeather, VirtualClock, type Weather } from './virtual-world.ts';
 
 export type Decisions = {
@@ -20,6 +28,13 @@ export type Decisions = {
   readonly followOwners: typeof followOwners;
   readonly followLeaving: typeof followLeaving;
   readonly newTable: (fixedAddresses: readonly string[]) => MemberTable;
+  readonly planVersions: typeof planVersions;
+  readonly newLeases: () => Leases;
+  readonly chooseVersion: typeof chooseVersion;
+  /** What a router names in its polls, of the version that it serves and those of requests under way. */
+  readonly versionsInUse: (versions: readonly { readonly id: string }[]) => readonly string[];
+  /** What a batch is looked up in. */
+  readonly findVersion: (versions: readonly SimulatedVersion[], id: string) => SimulatedVersion | undefined;
 };
 
 export const realDecisions: Decisions = {
@@ -27,6 +42,11 @@ export const realDecisions: Decisions = {
   followOwners,
   followLeaving,
   newTable: (fixedAddresses) => new MemberTable(fixedAddresses),
+  planVersions,
+  newLeases: () => new Leases(),
+  chooseVersion,
+  versionsInUse: (versions) => versions.map(({ id }) => id),
+  findVersion: (versions, id) => versions.find((version) => version.id === id),
 };
 
 export type ClusterOptions = {
@@ -43,10 +63,26 @@ export type ClusterOptions = {
   readonly isAsked: boolean;
 };
 
+/** Of the versions that a simulation cuts. */
+const sliceCountMost = 16;
+
+function describeVersions({ name, serving, versions }: SimulatedShard): string {
+  const described = versions.map((version) => {
+    const { kept, loading, yielding } = version.report(false).slices;
+    const role = version.endingSinceMs !== undefined ? 'ending' : version.id === serving ? 'serving' : 'other';
+    return `${short(version)} ${role}, kept ${countSlices(kept)}, loading ${countSlices(loading)}, yielding ${countSlices(yielding)}`;
+  });
+  return `${name} holds ${described.join(' and ')}`;
+}
+
 /** What an invariant says when it is broken. */
 export class Violation extends Error {}
 
-type Poll = { readonly onReport: (report: StatusReport) => void; readonly onSilence: (refused: boolean) => void };
+type Poll = {
+  readonly use: VersionUse | undefined;
+  readonly onReport: (report: StatusReport) => void;
+  readonly onSilence: (refused: boolean) => void;
+};
 
 /** How long what somebody reported may be behind what is: a death in this time excuses whoever relied upon the dead one. */
 const deathExcuseMs = limits.reportFreshMs + 1_000;
@@ -55,12 +91,14 @@ export class SimulatedCluster {
   readonly clock = new VirtualClock();
   readonly chance: Chance;
   readonly decisions: Decisions;
-  readonly sliceCount: number;
+  readonly data = new SimulatedData();
   readonly replicas: number;
   readonly fixedAddresses: readonly string[];
   /** By address: those whose process runs. */
   readonly shards = new Map<string, SimulatedShard>();
-  readonly routers: readonly SimulatedRouter[];
+  readonly routers: SimulatedRouter[];
+  /** Nobody asks these anything; they poll. */
+  readonly idleRouters = new Set<SimulatedRouter>();
   readonly log: string[] = [];
   weather: Weather = fairWeather;
   /** Pairs of a name that asks and an address, between which nothing comes through. */
@@ -74,18 +112,19 @@ export class SimulatedCluster {
   readonly #skews = new Map<string, number>();
   readonly #views = new Map<string, { readonly addresses: readonly string[]; readonly untilMs: number }>();
   /** Processes that ended without having been released, and what they held. */
-  readonly #deaths: { readonly atMs: number; readonly slices: readonly number[] }[] = [];
+  readonly #deaths: { readonly atMs: number; readonly slices: readonly string[] }[] = [];
   #processCount = 0;
+  #routerCount = 0;
   #fairSinceMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: ClusterOptions) {
     this.chance = options.chance;
     this.decisions = options.decisions;
-    this.sliceCount = options.sliceCount;
     this.replicas = options.replicas;
     this.fixedAddresses = options.fixedAddresses;
     this.#isGraceful = options.isGraceful;
-    this.routers = Array.from({ length: options.routerCount }, (_, i) => new SimulatedRouter(this, `router ${i}`));
+    this.data.publish('publish', this.data.add(options.sliceCount).id, 0);
+    this.routers = Array.from({ length: options.routerCount }, (_, i) => this.#newRouter(`router ${i}`));
     if (options.isAsked) this.clock.after(500, () => this.#askEverything());
   }
 
@@ -109,6 +148,18 @@ export class SimulatedCluster {
   kill(shard: SimulatedShard): void {
     this.note(`${shard.name} is killed`);
     this.#end(shard, { isDeath: true });
+  }
+
+  /** A router dies, and another process takes its place. */
+  restartRouter(router: SimulatedRouter): void {
+    router.isGone = true;
+    this.idleRouters.delete(router);
+    this.routers[this.routers.indexOf(router)] = this.#newRouter(router.name);
+    this.note(`${router.name} starts again`);
+  }
+
+  #newRouter(name: string): SimulatedRouter {
+    return new SimulatedRouter(this, name, (++this.#routerCount).toString(16));
   }
 
   clockSkewOf(name: string): number {
@@ -154,16 +205,36 @@ export class SimulatedCluster {
       const shard = this.shards.get(address);
       // A host that is gone says nothing, one that is there refuses.
       if (!shard) return clock.after(chance.happens(0.8) ? 1 : limits.pollDeadlineMs, () => poll.onSilence(chance.happens(0.8)));
-      const report = shard.report();
+      const report = shard.polled(poll.use);
       const slowMs = this.slow.get(`${from} ${address}`) ?? (chance.happens(weather.late) ? chance.between(800, 15_000) : 0);
       if (slowMs > 0) clock.after(limits.pollDeadlineMs, () => poll.onSilence(false));
       clock.after(slowMs + chance.between(0.5, 30), () => poll.onReport(report));
     });
   }
 
-  hasFreed(shard: SimulatedShard, sliceIndex: number): void {
-    if (this.#hasCopy(sliceIndex) || this.#deathExcuses(sliceIndex)) return;
-    this.fail(`${shard.name} gave up the last copy of slice ${sliceIndex}`);
+  hasFreed(shard: SimulatedShard, version: SimulatedVersion, sliceIndex: number): void {
+    if (this.#hasCopy(version.id, sliceIndex) || this.#deathExcuses(version.id, sliceIndex)) return;
+    // An old version goes as a whole, as soon as a newer one is there.
+    if (this.#isSuperseded(version)) return;
+    this.fail(`${shard.name} gave up the last copy of slice ${sliceIndex} of version ${short(version)}`);
+  }
+
+  hasOpened(shard: SimulatedShard): void {
+    if (shard.versions.length > 2) this.fail(`${shard.name} holds ${shard.versions.length} versions`);
+  }
+
+  hasDropped(shard: SimulatedShard, version: SimulatedVersion): void {
+    this.note(`${shard.name} drops version ${short(version)}`);
+    if (shard.versions.length === 0) this.fail(`${shard.name} dropped the only version that it had, ${short(version)}`);
+  }
+
+  /** A request got no answer, though it was bound anew. */
+  requestFailed(
+    router: SimulatedRouter,
+    request: { version: { id: string; sequence: number }; sliceIndex: number; wasWhole: boolean },
+  ): void {
+    if (!this.#isGraceful || !request.wasWhole) return;
+    this.fail(`nobody that ${router.name} knows answers for slice ${request.sliceIndex} of version ${short(request.version)}`);
   }
 
   hasLoaded(): void {
@@ -175,11 +246,14 @@ export class SimulatedCluster {
     const isExcused = byGrace && (!this.#isGraceful || shard.leaveGraceMs < limits.leaveGraceDefaultMs);
     this.#end(shard, { isDeath: byGrace });
     if (isExcused || this.staying.length === 0) return;
-    for (let i = 0; i < this.sliceCount; i++) {
-      if (!shard.has(i) || this.#hasCopy(i) || this.#deathExcuses(i)) continue;
-      // In bad weather it may have seen nobody who stays.
-      if (!this.#isGraceful && !byGrace && !this.#couldSeeSomebody(shard)) continue;
-      this.fail(`${shard.name} left with the last copy of slice ${i}`);
+    // In bad weather it may have seen nobody who stays.
+    if (!this.#isGraceful && !byGrace && !this.#couldSeeSomebody(shard)) return;
+    for (const version of shard.versions) {
+      if (version.endingSinceMs !== undefined || this.#isSuperseded(version)) continue;
+      for (let i = 0; i < version.sliceCount; i++) {
+        if (!version.has(i) || this.#hasCopy(version.id, i) || this.#deathExcuses(version.id, i)) continue;
+        this.fail(`${shard.name} left with the last copy of slice ${i} of version ${short(version)}`);
+      }
     }
   }
 
@@ -191,17 +265,23 @@ export class SimulatedCluster {
   /** What is not yet as it should be when nothing happens any more; undefined: all is. */
   unsettled(): string | undefined {
     const shards = [...this.shards.values()];
-    const placement = placeSlices({ members: shards, sliceCount: this.sliceCount, replicas: this.replicas });
+    const { id } = this.data.due!;
+    const sliceCount = this.data.sliceCountOf(id);
+    const placement = placeSlices({ members: shards, sliceCount, replicas: this.replicas });
     for (const shard of shards) {
-      for (let i = 0; i < this.sliceCount; i++) {
+      const [version, other] = shard.versions;
+      if (other || version?.id !== id) return `not all hold ${id.slice(-3)} alone: ${shards.map(describeVersions).join('; ')}`;
+      for (let i = 0; i < sliceCount; i++) {
         const due = placement[i]!.includes(shard.name) ? 'kept' : 'absent';
-        if (shard.states[i] !== due) {
-          return `slice ${i} of ${shard.name} is ${shard.states[i]}, not ${due}; its owners are ${shard.ownerNames.join(' ')}`;
+        if (version.states[i] !== due) {
+          return `slice ${i} of ${shard.name} is ${version.states[i]}, not ${due}; its owners are ${shard.ownerNames.join(' ')}`;
         }
       }
     }
     for (const router of this.routers) {
-      for (let i = 0; i < this.sliceCount; i++) {
+      if (router.version?.id !== id)
+        return `${router.name} serves ${router.version ? short(router.version) : 'nothing'}, not ${id.slice(-3)}`;
+      for (let i = 0; i < sliceCount; i++) {
         const asked = router.holdersOf(i).map(({ name }) => name);
         if (asked.toSorted().join() !== placement[i]!.toSorted().join())
           return `${router.name} asks ${asked} for slice ${i}, not ${placement[i]}`;
@@ -213,7 +293,8 @@ export class SimulatedCluster {
   /** A slice that some router cannot have answered; undefined: there is none. */
   unanswered(): string | undefined {
     for (const router of this.routers) {
-      for (let i = 0; i < this.sliceCount; i++) if (!this.#isAnswered(router, i)) return `slice ${i} for ${router.name}`;
+      const sliceIndex = router.unanswered();
+      if (sliceIndex !== undefined) return `slice ${sliceIndex} for ${router.name}`;
     }
     return undefined;
   }
@@ -221,17 +302,22 @@ export class SimulatedCluster {
   #end(shard: SimulatedShard, { isDeath }: { isDeath: boolean }): void {
     shard.isGone = true;
     this.shards.delete(shard.address);
-    const slices = shard.states.flatMap((_, i) => (shard.has(i) ? i : []));
+    const slices = shard.versions.flatMap(({ id, states }) => states.flatMap((_, i) => (shard.has(id, i) ? `${id}/${i}` : [])));
     if (isDeath) this.#deaths.push({ atMs: this.clock.nowMs, slices });
   }
 
-  #hasCopy(sliceIndex: number): boolean {
-    for (const shard of this.shards.values()) if (shard.has(sliceIndex)) return true;
+  #hasCopy(id: string, sliceIndex: number): boolean {
+    for (const shard of this.shards.values()) if (shard.has(id, sliceIndex)) return true;
     return false;
   }
 
-  #deathExcuses(sliceIndex: number): boolean {
-    return this.#deaths.some(({ atMs, slices }) => this.clock.nowMs - atMs <= deathExcuseMs && slices.includes(sliceIndex));
+  #deathExcuses(id: string, sliceIndex: number): boolean {
+    return this.#deaths.some(({ atMs, slices }) => this.clock.nowMs - atMs <= deathExcuseMs && slices.includes(`${id}/${sliceIndex}`));
+  }
+
+  /** Somebody holds a newer version: which one is whole is for others to say. */
+  #isSuperseded({ sequence }: SimulatedVersion): boolean {
+    return [...this.shards.values()].some(({ versions }) => versions.some((version) => version.sequence > sequence));
   }
 
   /** Somebody stays to whom nothing was in the way. */
@@ -243,24 +329,10 @@ export class SimulatedCluster {
 
   /** Every router asks for a key that is not there, in every slice. */
   #askEverything(): void {
-    for (const router of this.routers) for (let i = 0; i < this.sliceCount; i++) this.#ask(router, i);
-    this.clock.after(1_000, () => this.#askEverything());
-  }
-
-  #ask(router: SimulatedRouter, sliceIndex: number): void {
-    const isAnswered = this.#isAnswered(router, sliceIndex);
-    if (this.#isGraceful && router.wasWhole && !isAnswered) this.fail(`nobody that ${router.name} knows answers for slice ${sliceIndex}`);
-  }
-
-  #isAnswered(router: SimulatedRouter, sliceIndex: number): boolean {
-    for (const holder of router.holdersOf(sliceIndex)) {
-      if (!router.mayAsk(holder, sliceIndex))
-        this.fail(`${router.name} asks ${holder.name} for slice ${sliceIndex}, which it does not report`);
-      const shard = this.shards.get(holder.address);
-      if (shard?.answerAbsentKey(sliceIndex) !== 'missing') continue;
-      if (!shard.has(sliceIndex)) this.fail(`${shard.name} says that a key is missing from slice ${sliceIndex}, which it does not hold`);
-      return true;
+    for (const router of this.routers) {
+      if (this.idleRouters.has(router)) continue;
+      for (let i = 0; i < sliceCountMost; i++) router.ask((i + 0.5) / sliceCountMost);
     }
-    return false;
+    this.clock.after(1_000, () => this.#askEverything());
   }
 }

@@ -3,6 +3,7 @@
 import { limits } from '../../shared/limits.ts';
 import type { MemberTable } from '../../shared/member-table.ts';
 import type { StatusReport } from '../../shared/status-report.ts';
+import type { VersionUse } from '../../shared/version-use.ts';
 import type { SimulatedCluster } from './simulated-cluster.ts';
 
 export type SimulatedPollerOptions = {
@@ -11,6 +12,10 @@ export type SimulatedPollerOptions = {
   /** Who asks: it has a view of the names, and of the network, of its own. */
   readonly self: string;
   readonly isGone: () => boolean;
+  /** It stands still: what comes meanwhile is lost. */
+  readonly isStopped?: () => boolean;
+  /** Of a router: what each of its polls says. */
+  readonly versionUse?: () => VersionUse;
   /** After each answer that changed the table, and after each round. */
   readonly onChange: () => void;
 };
@@ -19,6 +24,7 @@ export class SimulatedPoller {
   firstRoundDone = false;
   readonly #options: SimulatedPollerOptions;
   readonly #askedMs = new Map<string, number>();
+  readonly #askAgain = new Set<string>();
   #listed: readonly string[];
   #revisionTold = -1;
 
@@ -28,26 +34,33 @@ export class SimulatedPoller {
     options.cluster.clock.after(options.cluster.chance.between(0, 200), () => this.#round());
   }
 
-  /** Asks these members at once, whatever else is under way. */
+  /** Asks these members anew, each after the poll that is under way. */
   pollAfresh(names: readonly string[]): void {
     for (const name of names) {
       const address = this.#options.table.find(name)?.address;
-      if (address !== undefined) this.#ask(address);
+      if (address === undefined) continue;
+      if (this.#isAsking(address)) this.#askAgain.add(address);
+      else this.#ask(address);
     }
   }
 
+  /** One poll at a time, until its deadline. */
+  #isAsking(address: string): boolean {
+    const askedMs = this.#askedMs.get(address);
+    return askedMs !== undefined && this.#options.cluster.clock.nowMs - askedMs < limits.pollDeadlineMs;
+  }
+
   #round(): void {
-    const { cluster, table, self, isGone, onChange } = this.#options;
+    const { cluster, table, self, isGone, isStopped, onChange } = this.#options;
     if (isGone()) return;
+    if (isStopped?.()) return cluster.clock.after(50, () => this.#round());
     const resolved = cluster.resolve(self);
     if (resolved.length > 0) this.#listed = resolved;
     for (const address of new Set([...this.#listed, ...table.addresses])) {
-      // One poll at a time, until its deadline.
-      const askedMs = this.#askedMs.get(address);
-      if (askedMs === undefined || cluster.clock.nowMs - askedMs >= limits.pollDeadlineMs) this.#ask(address);
+      if (!this.#isAsking(address)) this.#ask(address);
     }
     cluster.clock.after(limits.pollDeadlineMs, () => {
-      if (isGone()) return;
+      if (isGone() || isStopped?.()) return;
       table.listed(this.#listed, cluster.clock.nowMs);
       table.forgetAbsent(cluster.clock.nowMs);
       if (this.#listed.length > 0) this.firstRoundDone = true;
@@ -57,16 +70,19 @@ export class SimulatedPoller {
   }
 
   #ask(address: string): void {
-    const { cluster, table, self, isGone } = this.#options;
+    const { cluster, table, self, isGone, isStopped, versionUse } = this.#options;
     const askedMs = cluster.clock.nowMs;
     this.#askedMs.set(address, askedMs);
     const end = (act: () => void): void => {
       if (isGone()) return;
       if (this.#askedMs.get(address) === askedMs) this.#askedMs.delete(address);
+      if (isStopped?.()) return;
       act();
       this.#tell();
+      if (this.#askAgain.delete(address)) this.#ask(address);
     };
     cluster.send(self, address, {
+      use: versionUse?.(),
       onReport: (report: StatusReport) => end(() => table.answered(address, report, cluster.clock.nowMs, askedMs)),
       onSilence: (refused: boolean) => end(() => table.silent(address, cluster.clock.nowMs, refused, askedMs)),
     });

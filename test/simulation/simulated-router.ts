@@ -1,9 +1,11 @@
-// A router in virtual time: the real choice of the version and the real table from slice to holders, over a real member table.
+// A router in virtual time: the real choice of the version and the real table from slice to holders, over a real member table. Requests take their
+// time: the version may change while they are under way, and each is bound to the one that was served when it came.
 
 import type { MemberLane } from '../../router/member-lane.ts';
 import { RoutedVersion } from '../../router/routed-version.ts';
-import { chooseVersion } from '../../router/version-choice.ts';
+import { type ChoiceMemory, noChoiceMemory } from '../../router/version-choice.ts';
 import type { SliceIndex } from '../../shared/key-hash.ts';
+import { limits } from '../../shared/limits.ts';
 import type { Member } from '../../shared/member-table.ts';
 import { includesSlice } from '../../shared/slice-ranges.ts';
 import type { SimulatedCluster } from './simulated-cluster.ts';
@@ -14,51 +16,164 @@ type NamedLane = { readonly name: string; readonly address: string };
 
 export class SimulatedRouter {
   readonly name: string;
+  readonly incarnation: string;
   readonly #cluster: SimulatedCluster;
   readonly #poller: SimulatedPoller;
   readonly #table;
   #version: RoutedVersion | undefined;
+  #retiring: readonly RoutedVersion[] = [];
   #revision = -1;
-  #firstRoundMs: number | undefined;
-  /** Every slice had a holder once. */
+  #choiceMemory: ChoiceMemory = noChoiceMemory;
+  /** The greatest sequence of which an answer was given. */
+  #answeredSequence = 0;
+  /** Every slice of what it serves had a holder once. */
   wasWhole = false;
+  isGone = false;
+  /** It stands still until then. */
+  #stoppedUntilMs = 0;
 
-  constructor(cluster: SimulatedCluster, name: string) {
+  constructor(cluster: SimulatedCluster, name: string, incarnation: string) {
     this.#cluster = cluster;
     this.name = name;
+    this.incarnation = incarnation;
     this.#table = cluster.decisions.newTable(cluster.fixedAddresses);
-    this.#poller = new SimulatedPoller({ cluster, table: this.#table, self: name, isGone: () => false, onChange: () => this.#follow() });
+    this.#poller = new SimulatedPoller({
+      cluster,
+      table: this.#table,
+      self: name,
+      isGone: () => this.isGone,
+      isStopped: () => this.isStopped,
+      versionUse: () => ({ router: this.incarnation, versionIds: cluster.decisions.versionsInUse(this.#versionsInUse()) }),
+      onChange: () => this.#follow(),
+    });
+  }
+
+  get version(): RoutedVersion | undefined {
+    return this.#version;
+  }
+
+  get isStopped(): boolean {
+    return this.#cluster.clock.nowMs < this.#stoppedUntilMs;
+  }
+
+  /** SIGSTOP, and SIGCONT later. */
+  stop(forMs: number): void {
+    this.#stoppedUntilMs = this.#cluster.clock.nowMs + forMs;
   }
 
   /** The members that it would ask for a key of the slice. */
   holdersOf(sliceIndex: number): readonly NamedLane[] {
-    return (this.#version?.holdersOf(sliceIndex as SliceIndex) ?? []) as unknown as readonly NamedLane[];
+    return this.#version ? lanesOf(this.#version, sliceIndex) : [];
+  }
+
+  /** A request for a key of the slice comes: it is answered in its time. */
+  ask(share: number): void {
+    const version = this.#version;
+    if (!version || this.isStopped) return;
+    if (version.sequence < this.#answeredSequence) {
+      this.#cluster.fail(`${this.name} binds version ${short(version)} after an answer of sequence ${this.#answeredSequence}`);
+    }
+    const { clock, chance } = this.#cluster;
+    version.pending++;
+    const wasWhole = this.wasWhole;
+    clock.after(chance.happens(0.1) ? chance.between(1, limits.deadlineDefaultMs) : chance.between(0.5, 5), () =>
+      this.#whenItRuns(() => {
+        version.pending--;
+        this.#try(version, share, { wasWhole, isRebound: false });
+      }),
+    );
+  }
+
+  /** Nobody answers for a slice of what it serves; undefined: somebody does for each. */
+  unanswered(): number | undefined {
+    const version = this.#version;
+    if (!version) return 0;
+    for (let i = 0; i < version.sliceCount; i++) if (!this.#isAnswered(version, i)) return i;
+    return undefined;
+  }
+
+  #try(version: RoutedVersion, share: number, request: { readonly wasWhole: boolean; readonly isRebound: boolean }): void {
+    if (this.isGone) return;
+    const sliceIndex = Math.floor(share * version.sliceCount);
+    if (this.#isAnswered(version, sliceIndex)) {
+      this.#answeredSequence = Math.max(this.#answeredSequence, version.sequence);
+      return;
+    }
+    if (request.isRebound) return this.#cluster.requestFailed(this, { version, sliceIndex, wasWhole: request.wasWhole });
+    const again = (): void => this.#try(this.#version!, share, { ...request, isRebound: true });
+    if (this.#version!.id !== version.id) return again();
+    // It may be that it stood still while the others went on.
+    this.#poller.pollAfresh(this.#table.members.map(({ name }) => name));
+    this.#cluster.clock.after(limits.pollDeadlineMs, again);
+  }
+
+  #whenItRuns(act: () => void): void {
+    const { clock } = this.#cluster;
+    if (this.isStopped) clock.after(this.#stoppedUntilMs - clock.nowMs, act);
+    else act();
+  }
+
+  #isAnswered(version: RoutedVersion, sliceIndex: number): boolean {
+    for (const holder of lanesOf(version, sliceIndex)) {
+      if (!this.#mayAsk(holder, version.id, sliceIndex))
+        this.#cluster.fail(`${this.name} asks ${holder.name} for slice ${sliceIndex} of ${short(version)}, which it does not report`);
+      const shard = this.#cluster.shards.get(holder.address);
+      const answer = shard?.answerAbsentKey(version.id, sliceIndex) ?? 'not held';
+      if (answer === 'not held') continue;
+      if (answer !== version.id) this.#cluster.fail(`${holder.name} answers for ${version.id} from version ${answer}`);
+      if (!shard!.has(version.id, sliceIndex))
+        this.#cluster.fail(`${holder.name} answers from slice ${sliceIndex}, which it does not hold`);
+      return true;
+    }
+    return false;
   }
 
   /** What its table says of the member: the slices it may be asked for. */
-  mayAsk({ name, address }: NamedLane, sliceIndex: number): boolean {
+  #mayAsk({ name, address }: NamedLane, id: string, sliceIndex: number): boolean {
     const member = this.#table.find(name);
-    const slices = member?.report?.versions[0]?.slices;
+    const slices = member?.report?.versions.find((version) => version.id === id)?.slices;
     if (!member?.alive || !slices || member.address !== address) return false;
     return includesSlice(slices.kept, sliceIndex) || includesSlice(slices.yielding, sliceIndex);
   }
 
+  #versionsInUse(): readonly RoutedVersion[] {
+    this.#retiring = this.#retiring.filter(({ pending }) => pending > 0);
+    return this.#version ? [this.#version, ...this.#retiring] : [];
+  }
+
   #follow(): void {
-    const { nowMs } = this.#cluster.clock;
-    if (this.#poller.firstRoundDone) this.#firstRoundMs ??= nowMs;
-    // The reports change seldom, and with them all that follows from them.
-    if (this.#version && this.#revision === this.#table.revision) return;
-    this.#revision = this.#table.revision;
-    const { members } = this.#table;
-    const chosen = chooseVersion({
+    const { clock, decisions } = this.#cluster;
+    const { members, revision } = this.#table;
+    const { chosen, memory } = decisions.chooseVersion({
       serving: this.#version,
       members,
       firstRoundDone: this.#poller.firstRoundDone,
-      waitedMs: nowMs - (this.#firstRoundMs ?? nowMs),
-      completeForMs: () => 0,
+      memory: this.#choiceMemory,
+      nowMs: clock.nowMs,
     });
-    if (chosen) this.#version = new RoutedVersion(chosen);
-    this.#version?.follow(members, ({ name, address }: Member) => ({ name, address }) satisfies NamedLane as unknown as MemberLane);
+    this.#choiceMemory = memory;
+    if (chosen && chosen.id === this.#version?.id) this.#version.sequence = chosen.sequence;
+    else if (chosen) this.#serve(new RoutedVersion(chosen));
+    // The reports change seldom, and with them all that follows from them.
+    if (!chosen && this.#revision === revision) return;
+    this.#revision = revision;
+    for (const version of this.#versionsInUse()) {
+      version.follow(members, ({ name, address }: Member) => ({ name, address }) satisfies NamedLane as unknown as MemberLane);
+    }
     this.wasWhole ||= this.#version !== undefined && Object.keys(this.#version.absentSlices()).length === 0;
   }
+
+  #serve(version: RoutedVersion): void {
+    this.#cluster.note(`${this.name} serves version ${short(version)}`);
+    if (this.#version) this.#retiring = [...this.#retiring, this.#version];
+    this.#version = version;
+  }
+}
+
+function lanesOf(version: RoutedVersion, sliceIndex: number): readonly NamedLane[] {
+  return version.holdersOf(sliceIndex as SliceIndex) as unknown as readonly NamedLane[];
+}
+
+export function short({ id, sequence }: { readonly id: string; readonly sequence: number }): string {
+  return `${id.slice(-3)} (${sequence})`;
 }

@@ -1,17 +1,19 @@
-// A shard in virtual time: the real decisions of owners.ts and decide.ts over a real member table; what shard.ts does with them is done here on
-// an array of states.
+// A shard in virtual time: the real decisions of version-plan.ts, decide.ts, owners.ts and leases.ts over a real member table; what shard.ts and
+// holdings.ts do with them is done here on arrays of states.
 
+import { isTakenBack, wantedOf } from '../../shard/current-watch.ts';
 import { type Decision, noMemory } from '../../shard/decide.ts';
-import type { SliceState } from '../../shard/held-version.ts';
 import { type MemberView, noOwners, type Owners, viewOf } from '../../shard/owners.ts';
+import { noVersionMemory, type VersionMemory } from '../../shard/version-plan.ts';
+import type { Current } from '../../shared/data-set.ts';
 import type { SliceIndex } from '../../shared/key-hash.ts';
 import { limits } from '../../shared/limits.ts';
-import { rangesOf } from '../../shared/slice-ranges.ts';
-import type { StatusReport, VersionReport } from '../../shared/status-report.ts';
+import { noPublications, type Publications } from '../../shared/publications.ts';
+import type { PublishedId, StatusReport, VersionReport } from '../../shared/status-report.ts';
+import type { VersionUse } from '../../shared/version-use.ts';
 import type { SimulatedCluster } from './simulated-cluster.ts';
 import { SimulatedPoller } from './simulated-poller.ts';
-
-export const versionId = 'a'.repeat(32);
+import { SimulatedVersion } from './simulated-version.ts';
 
 export class SimulatedShard {
   readonly name: string;
@@ -19,16 +21,22 @@ export class SimulatedShard {
   readonly incarnation: string;
   readonly startedMs: number;
   readonly leaveGraceMs: number;
-  readonly states: SliceState[];
-  readonly #lastAskedMs: (number | undefined)[];
   readonly #cluster: SimulatedCluster;
   readonly #poller: SimulatedPoller;
   readonly #table;
-  #versions: readonly VersionReport[] | undefined;
+  readonly #leases;
+  /** The newest first. */
+  versions: readonly SimulatedVersion[] = [];
+  serving: string | undefined;
+  readonly #decisions = new Map<string, Decision>();
+  #versionMemory: VersionMemory = noVersionMemory;
+  #current: Current | undefined;
+  #publications: Publications = noPublications;
+  #reports: readonly VersionReport[] = [];
   #counter = 0;
   #owners: Owners = noOwners;
-  #decision: Decision | undefined;
-  #loading = false;
+  #isLoading = false;
+  #isOpening = false;
   leavingSinceMs: number | undefined;
   #coveredSinceMs: number | undefined;
   isGone = false;
@@ -41,9 +49,8 @@ export class SimulatedShard {
     this.leaveGraceMs = options.leaveGraceMs;
     // Its host's clock is its own; the table's times are not of it.
     this.startedMs = Math.round(1_000_000 + cluster.clock.nowMs + cluster.clockSkewOf(options.name));
-    this.states = new Array<SliceState>(cluster.sliceCount).fill('absent');
-    this.#lastAskedMs = new Array(cluster.sliceCount).fill(undefined);
     this.#table = cluster.decisions.newTable(cluster.fixedAddresses);
+    this.#leases = cluster.decisions.newLeases();
     this.#poller = new SimulatedPoller({
       cluster,
       table: this.#table,
@@ -51,34 +58,53 @@ export class SimulatedShard {
       isGone: () => this.isGone,
       onChange: () => this.#follow(),
     });
-  }
-
-  get placed(): readonly SliceIndex[] {
-    return this.#decision?.placed ?? [];
+    cluster.clock.after(cluster.chance.between(0, 100), () => this.#watch());
   }
 
   get ownerNames(): readonly string[] {
     return (this.#owners.inForce ?? []).map(({ name }) => name);
   }
 
+  find(id: string): SimulatedVersion | undefined {
+    return this.versions.find((version) => version.id === id);
+  }
+
+  /** A poll, which says which versions a router uses when it comes from one. */
+  polled(use: VersionUse | undefined): StatusReport {
+    if (use && this.#leases.polled(use, this.#cluster.clock.nowMs)) this.#follow();
+    return this.report();
+  }
+
   report(): StatusReport {
-    const { name, incarnation, startedMs } = this;
-    const isReady = this.placed.every((i) => this.states[i] === 'kept') && this.#decision !== undefined;
+    const { name, incarnation, startedMs, serving } = this;
+    const version = this.find(serving ?? '');
+    const placed = version && this.#decisions.get(version.id)?.placed;
+    const isReady = placed?.every((i) => version!.states[i] === 'kept') === true;
     const state = this.leavingSinceMs !== undefined ? 'leaving' : isReady ? 'ready' : 'loading';
-    return { name, incarnation, startedMs, counter: ++this.#counter, state, versions: this.#reportVersions() };
+    return {
+      name,
+      incarnation,
+      startedMs,
+      counter: ++this.#counter,
+      state,
+      versions: this.#reportVersions(),
+      ...(serving === undefined ? {} : { serving }),
+    };
   }
 
-  /** It can answer from the slice. */
-  has(sliceIndex: number): boolean {
-    const state = this.states[sliceIndex];
-    return state === 'kept' || state === 'yielding';
+  /** It can answer from the slice of the version. */
+  has(id: string, sliceIndex: number): boolean {
+    return this.find(id)?.has(sliceIndex) === true;
   }
 
-  /** A key of the slice that is not in the data is asked for. */
-  answerAbsentKey(sliceIndex: number): 'missing' | 'not held' {
-    if (!this.has(sliceIndex)) return 'not held';
-    if (this.states[sliceIndex] === 'yielding') this.#lastAskedMs[sliceIndex] = this.#cluster.clock.nowMs;
-    return 'missing';
+  /** A key of the slice that is not in the data is asked for: answers with the version that it looked into. */
+  answerAbsentKey(id: string, sliceIndex: number): string | 'not held' {
+    const version = this.#cluster.decisions.findVersion(this.versions, id);
+    const { nowMs } = this.#cluster.clock;
+    if (version) this.#leases.asked(version.id, nowMs);
+    if (!version?.has(sliceIndex)) return 'not held';
+    version.asked(sliceIndex, nowMs);
+    return version.id;
   }
 
   leave(): void {
@@ -96,7 +122,7 @@ export class SimulatedShard {
     const leaving = decisions.followLeaving({
       self: this.name,
       members: this.#memberViews(),
-      versions: [this.#decidedVersion()],
+      versions: this.versions.filter(({ endingSinceMs }) => endingSinceMs === undefined),
       leavingSinceMs,
       graceMs: this.leaveGraceMs,
       coveredSinceMs: this.#coveredSinceMs,
@@ -107,8 +133,18 @@ export class SimulatedShard {
     else clock.after(250, () => this.#leaveWhenReleased());
   }
 
+  /** Looks at what is published, a moment after it is. */
+  #watch(): void {
+    if (this.isGone) return;
+    const { data, clock } = this.#cluster;
+    this.#current = data.current;
+    this.#publications = data.publications;
+    this.#follow();
+    clock.after(limits.currentWatchIntervalMs, () => this.#watch());
+  }
+
   #follow(): void {
-    const { clock, decisions, replicas } = this.#cluster;
+    const { clock, decisions } = this.#cluster;
     if (this.isGone || (this.#cluster.fixedAddresses.length === 0 && !this.#poller.firstRoundDone)) return;
     const { nowMs } = clock;
     const members = this.#memberViews();
@@ -120,55 +156,125 @@ export class SimulatedShard {
       ? { inForce: delusion, seen: delusion, seenSinceMs: nowMs }
       : decisions.followOwners(this.#owners, members, { self: this.name, isFrozen, settleMs, nowMs });
     if (!this.#owners.inForce) return;
-    this.#decision = decisions.decide({
+    if (this.versions.length > 0 || this.#poller.firstRoundDone) this.#planVersions(members);
+    for (const version of this.versions) if (version.endingSinceMs === undefined) this.#decide(version, members, isFrozen);
+    this.#loadNext();
+  }
+
+  #planVersions(members: readonly MemberView[]): void {
+    const { clock, decisions, data } = this.#cluster;
+    const { nowMs } = clock;
+    const faultOf = (id: string): string | undefined => (data.unreadable.has(id) && !this.find(id) ? 'unreadable' : undefined);
+    const wanted = this.#current && wantedOf(this.#current, this.#publications, faultOf);
+    const plan = decisions.planVersions({
+      self: this.name,
+      members,
+      held: this.versions.map((version) => ({
+        id: version.id,
+        sequence: version.sequence,
+        endingSinceMs: version.endingSinceMs,
+        isLeased: this.#leases.has(version.id, nowMs),
+        isLoaded: this.#decisions.get(version.id)?.load.length === 0,
+      })),
+      wanted: wanted?.version,
+      isFallback: wanted?.isFallback ?? false,
+      isWithdrawn: (version) => this.#current !== undefined && isTakenBack(version, this.#current, this.#publications),
+      isUnreadable: (id) => faultOf(id) !== undefined,
+      havePolledSince: (sinceMs) => this.#leases.havePolledSince(sinceMs, nowMs),
+      memory: this.#versionMemory,
+      nowMs,
+    });
+    this.#versionMemory = plan.memory;
+    for (const { id, sequence } of plan.relabel) this.find(id)!.sequence = sequence;
+    for (const id of plan.end) this.find(id)!.end(nowMs);
+    for (const id of plan.resume) this.find(id)!.end(undefined);
+    this.serving = plan.serving;
+    for (const id of plan.drop) this.#drop(id);
+    this.#sort();
+    if (plan.open) this.#open(plan.open);
+  }
+
+  #drop(id: string): void {
+    const version = this.find(id)!;
+    this.versions = this.versions.filter((each) => each !== version);
+    this.#decisions.delete(id);
+    this.#cluster.hasDropped(this, version);
+  }
+
+  #open({ id, sequence }: PublishedId): void {
+    const { clock, chance, data } = this.#cluster;
+    if (this.#isOpening) return;
+    this.#isOpening = true;
+    clock.after(chance.between(1, 50), () => {
+      this.#isOpening = false;
+      if (this.isGone) return;
+      this.versions = [...this.versions, new SimulatedVersion({ id, sequence, sliceCount: data.sliceCountOf(id) })];
+      this.#sort();
+      this.#cluster.hasOpened(this);
+      this.#follow();
+    });
+  }
+
+  #sort(): void {
+    this.versions = this.versions.toSorted((a, b) => b.sequence - a.sequence);
+  }
+
+  #decide(version: SimulatedVersion, members: readonly MemberView[], isFrozen: boolean): void {
+    const { clock, decisions, replicas } = this.#cluster;
+    const decision = decisions.decide({
       self: this.name,
       replicas,
       members,
       owners: this.#owners,
       isFrozen,
-      version: this.#decidedVersion(),
-      memory: this.#decision?.memory ?? noMemory,
-      nowMs,
+      version,
+      memory: this.#decisions.get(version.id)?.memory ?? noMemory,
+      nowMs: clock.nowMs,
     });
-    for (const i of this.#decision.keep) this.#become(i, 'kept');
-    for (const i of this.#decision.yield) {
-      this.#lastAskedMs[i] = undefined;
-      this.#become(i, 'yielding');
+    this.#decisions.set(version.id, decision);
+    for (const i of decision.keep) version.become(i, 'kept');
+    for (const i of decision.yield) version.become(i, 'yielding');
+    for (const i of decision.free) {
+      version.become(i, 'absent');
+      this.#cluster.hasFreed(this, version, i);
     }
-    for (const i of this.#decision.free) {
-      this.#become(i, 'absent');
-      this.#cluster.hasFreed(this, i);
-    }
-    this.#poller.pollAfresh(this.#decision.poll);
-    this.#queue(this.#decision.load);
-    this.#loadNext();
+    version.isSettled = decision.placed.every((i) => version.states[i] === 'kept');
+    this.#poller.pollAfresh(decision.poll);
+    this.#queue(version, decision.load);
   }
 
-  #queue(load: readonly SliceIndex[]): void {
-    for (const [i, state] of this.states.entries()) {
-      if (state === 'queued' && !load.includes(i as SliceIndex)) this.#become(i, 'absent');
+  #queue(version: SimulatedVersion, load: readonly SliceIndex[]): void {
+    for (const [i, state] of version.states.entries()) {
+      if (state === 'queued' && !load.includes(i as SliceIndex)) version.become(i, 'absent');
     }
-    for (const i of load) if (this.states[i] !== 'queued') this.#become(i, 'queued');
+    for (const i of load) if (version.states[i] !== 'queued') version.become(i, 'queued');
   }
 
   #loadNext(): void {
-    const next = this.#decision?.load[0];
-    if (this.#loading || next === undefined || this.states[next] !== 'queued') return;
-    this.#loading = true;
-    this.#become(next, 'loading');
+    const next = this.#isLoading ? undefined : this.#nextLoad();
+    if (!next) return;
+    const { version, sliceIndex } = next;
+    this.#isLoading = true;
+    version.become(sliceIndex, 'loading');
     const { clock, chance } = this.#cluster;
     clock.after(chance.happens(0.05) ? chance.between(500, 4_000) : chance.between(20, 150), () => {
       if (this.isGone) return;
-      this.#loading = false;
-      this.#become(next, 'kept');
+      this.#isLoading = false;
+      // What was loaded for a version that is dropped meanwhile is nothing.
+      version.become(sliceIndex, 'kept');
       this.#cluster.hasLoaded();
       this.#follow();
     });
   }
 
-  #become(i: number, state: SliceState): void {
-    this.states[i] = state;
-    this.#versions = undefined;
+  #nextLoad(): { readonly version: SimulatedVersion; readonly sliceIndex: SliceIndex } | undefined {
+    const served = this.versions.filter(({ id }) => id === this.serving);
+    const others = this.versions.filter(({ id }) => id !== this.serving).toReversed();
+    for (const version of [...served, ...others]) {
+      const sliceIndex = this.#decisions.get(version.id)?.load.find((i) => version.states[i] === 'queued');
+      if (sliceIndex !== undefined && version.endingSinceMs === undefined) return { version, sliceIndex };
+    }
+    return undefined;
   }
 
   #memberViews(): MemberView[] {
@@ -181,32 +287,18 @@ export class SimulatedShard {
       heldOut: false,
       askedMs: nowMs,
       versions: this.#reportVersions(),
+      serving: this.serving,
     };
     const others = this.#table.members.filter(({ name }) => name !== this.name);
     return [own, ...others.map((member) => viewOf(member, nowMs))];
   }
 
-  #decidedVersion() {
-    return {
-      id: versionId,
-      sliceCount: this.#cluster.sliceCount,
-      stateOf: (i: SliceIndex) => this.states[i]!,
-      lastAskedMs: (i: SliceIndex) => this.#lastAskedMs[i],
-    };
-  }
-
-  /** The same object as long as nothing has changed: comparing reports is most of what a simulation does. */
+  /** The same list as long as nothing has changed. */
   #reportVersions(): readonly VersionReport[] {
-    const { sliceCount } = this.#cluster;
-    const having = (...states: readonly SliceState[]) => rangesOf(sliceCount, (i) => states.includes(this.states[i]!));
-    this.#versions ??= [
-      {
-        id: versionId,
-        sequence: 1,
-        sliceCount,
-        slices: { kept: having('kept'), loading: having('queued', 'loading'), yielding: having('yielding'), corrupt: having('corrupt') },
-      },
-    ];
-    return this.#versions;
+    const { nowMs } = this.#cluster.clock;
+    const reports = this.versions.map((version) => version.report(this.#leases.has(version.id, nowMs)));
+    const isSame = reports.length === this.#reports.length && reports.every((report, i) => report === this.#reports[i]);
+    if (!isSame) this.#reports = reports;
+    return this.#reports;
   }
 }

@@ -29,7 +29,7 @@ afterEach(async () => {
     await once(server, 'exit');
   }
   await vi.waitFor(() => expect(processesOf(folder)).toEqual([]), waiting);
-  expect(readdirSync(join(folder, 'data')).sort()).toEqual(['current', 'versions']);
+  expect(readdirSync(join(folder, 'data')).sort()).toEqual(['current', 'publications.json', 'versions']);
   rmSync(folder, { recursive: true });
 });
 

@@ -20,11 +20,11 @@ export class CrashDisk implements Disk {
   /** Called after each act, with what it was. */
   readonly #onAct: (act: string) => void;
 
-  /** Takes what is in `root` as surviving, but for the names below `unsynced`. */
-  constructor(root: string, unsynced: string, onAct: (act: string) => void) {
+  /** Takes what is in `root` as surviving, but for the names below those of `unsynced`. */
+  constructor(root: string, unsynced: readonly string[], onAct: (act: string) => void) {
     this.#root = root;
     this.#onAct = onAct;
-    this.#tree = readFolder(root, (path) => path !== unsynced && !path.startsWith(unsynced + sep));
+    this.#tree = readFolder(root, (path) => !unsynced.some((each) => path === each || path.startsWith(each + sep)));
   }
 
   writeFile = async (path: string, text: string): Promise<void> => {
@@ -58,6 +58,11 @@ export class CrashDisk implements Disk {
     this.#onAct(`rename ${relative(this.#root, from)} to ${relative(this.#root, to)}`);
   };
 
+  /** Equal for crashes that would leave the same. */
+  signature(kind: CrashKind): string {
+    return signatureOf(this.#tree, kind);
+  }
+
   /** Writes what a crash now would leave to `folder`. */
   crash(kind: CrashKind, folder: string): void {
     writeFolder(this.#tree, folder, kind);
@@ -90,6 +95,16 @@ function readFolder(folder: string, isDurable: (path: string) => boolean): Folde
 function readFile(path: string): FileNode {
   const bytes = readFileSync(path);
   return { kind: 'file', live: bytes, durable: bytes };
+}
+
+function signatureOf(node: FolderNode, kind: CrashKind): string {
+  const names = [...(kind === 'only what was synced' ? node.durable : node.live)].sort(([a], [b]) => (a < b ? -1 : 1));
+  const parts = names.map(([name, child]) => {
+    const bytes =
+      child.kind === 'folder' ? signatureOf(child, kind) : (kind === 'everything' ? child.live : child.durable).toString('base64');
+    return `${name}=${bytes}`;
+  });
+  return `{${parts.join(',')}}`;
 }
 
 function writeFolder(node: FolderNode, folder: string, kind: CrashKind): void {

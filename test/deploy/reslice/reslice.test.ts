@@ -78,7 +78,8 @@ test('a version that is published meanwhile stays', async () => {
   await writeFile(file, 'new 1\n');
   const newer: Promise<{ id: string }>[] = [];
   const onProgress = (): void => {
-    if (newer.length === 0) newer.push(splitFiles({ files: [file], dataDir, sliceCount: 4 }));
+    if (newer.length === 0)
+      newer.push(splitFiles({ files: [file], dataDir, sliceCount: 4, guards: { maxShrink: undefined, force: false } }));
   };
   // Many files are left to be written when the small split begins.
   await expect(resliceVersion({ dataDir, sliceCount: 2048, onProgress, jobs: 1 })).rejects.toMatchObject({

@@ -1,11 +1,12 @@
-// A connection with plain GETs on the bare socket, with others among them, and what its client may do to it. Real sockets.
+// A connection with plain requests on the bare socket, with others among them, and what its client may do to it. Real sockets.
 
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import fc from 'fast-check';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { type GetExchange, versionHeadersOf } from '../../shared/get-response.ts';
 import { createHttpServer, type HttpServer, listen } from '../../shared/http-server.ts';
 import { limits } from '../../shared/limits.ts';
+import type { PlainPostRoute } from '../../shared/plain-connection.ts';
 import { ask, RawConnection } from '../raw-http.ts';
 
 const version = versionHeadersOf('0123456789abcdef0123456789abcdef');
@@ -25,12 +26,29 @@ function answer(target: string, exchange: GetExchange): void {
   else setImmediate(() => exchange.sendValue(version, `the value of ${key}`));
 }
 
+/** Says how large the body was, or what the test wants to know. */
+const postRoute: PlainPostRoute = {
+  contentType: 'text/x',
+  sizeMax: hugeSize,
+  answer: (body, exchange) => {
+    const text = body.toString('latin1', 0, 20);
+    if (text === 'absent') exchange.sendProblem('key_not_found', version);
+    else if (text === 'bad') exchange.sendProblem('body_malformed', undefined, 'it is bäd');
+    else if (text === 'huge') exchange.sendBody('Content-Type: text/x\r\n', Buffer.alloc(hugeSize, 0x61));
+    else setImmediate(() => exchange.sendBody('Content-Type: text/x\r\n', Buffer.from(`${body.length} bytes from ${text}`)));
+  },
+};
+
 const server: HttpServer = createHttpServer({
   name: 'test',
   logLevel: 'silent',
-  methodsOf: { '/get': ['GET', 'HEAD'] },
+  methodsOf: { '/get': ['GET', 'HEAD'], '/post': ['POST'] },
   answerGet: answer,
+  postRoutes: new Map([['/post', postRoute]]),
 });
+server.removeAllContentTypeParsers();
+server.addContentTypeParser('*', { parseAs: 'string' }, (_request, body, done) => done(null, body));
+server.post('/post', (request, reply) => reply.send({ throughNode: String(request.body) }));
 server.get('/health/live', (_, reply) => reply.send({ status: 'live' }));
 let address: string;
 
@@ -40,6 +58,8 @@ beforeAll(async () => {
 afterAll(async () => await server.close());
 
 const get = (key: string, fields = ''): string => `GET /get?key=${key} HTTP/1.1\r\nHost: t\r\n${fields}\r\n`;
+const post = (body: string, fields = ''): string =>
+  `POST /post HTTP/1.1\r\nHost: t\r\n${fields}Content-Type: text/x\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
 const untilDue = (count: number): Promise<void> =>
   new Promise((resolve) => {
     onDue = () => {
@@ -80,6 +100,66 @@ it('a request that comes in pieces is answered, and those after it', async () =>
   connection.write(get('b'));
   expect((await connection.next()).body.toString()).toBe('the value of b');
   connection.close();
+});
+
+it('POSTs are answered among GETs, in order, plain or not', async () => {
+  const connection = await RawConnection.open(address);
+  connection.write(
+    post('a') + get('b') + post('absent') + post('bad') + post('') + get('c') + post('d', 'TE: x\r\n') + get('e') + post('f'),
+  );
+  const texts: string[] = [];
+  for (let i = 0; i < 9; i++) texts.push((await connection.next()).body.toString());
+  expect(texts.map((text) => (text.startsWith('{"type"') ? JSON.parse(text).detail : text))).toEqual([
+    '1 bytes from a',
+    'the value of b',
+    'No record has this key',
+    'it is bäd',
+    '0 bytes from ',
+    'the value of c',
+    '{"throughNode":"d"}',
+    'the value of e',
+    '{"throughNode":"f"}',
+  ]);
+  connection.close();
+});
+
+it('the body of a POST may come in pieces, and what comes behind it is answered', async () => {
+  const connection = await RawConnection.open(address);
+  const body = 'b'.repeat(300_000);
+  const bytes = `${post(body)}${get('a')}${post('c')}`;
+  const headSize = bytes.indexOf('\r\n\r\n') + 4;
+  for (const [from, to] of [
+    [0, headSize],
+    [headSize, headSize + 1],
+    [headSize + 1, 200_000],
+    [200_000, bytes.length],
+  ] as const) {
+    connection.write(bytes.slice(from, to));
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  expect((await connection.next()).body.toString()).toBe(`300000 bytes from ${'b'.repeat(20)}`);
+  expect((await connection.next()).body.toString()).toBe('the value of a');
+  expect((await connection.next()).body.toString()).toBe('1 bytes from c');
+  connection.close();
+});
+
+it('the POSTs of a client that does not read wait', async () => {
+  const connection = await RawConnection.open(address);
+  for (let i = 0; i < 3; i++) connection.write(post('huge'));
+  for (let i = 0; i < 3; i++) expect((await connection.next()).body.length).toBe(hugeSize);
+  connection.close();
+});
+
+it('a POST whose body does not come in time is refused, and its connection ends', async () => {
+  const accepted = new Promise<Socket>((resolve) => server.server.once('connection', resolve));
+  const connection = await RawConnection.open(address);
+  connection.write(post('abc').slice(0, -1));
+  const socket = await accepted;
+  await vi.waitFor(() => expect(socket.timeout).toBe(limits.requestTimeoutMs));
+  socket.emit('timeout');
+  const { status, headers } = await connection.next();
+  expect([status, headers.get('connection')]).toEqual([408, 'close']);
+  expect(await connection.isAtEnd()).toBe(true);
 });
 
 it('a client that sends no more still gets the answers that it is owed', async () => {

@@ -1,0 +1,250 @@
+// A client's connection as long as nothing but plain requests come over it: they are read and answered on the bare socket, for a third of
+// what Node's HTTP server takes for the same. The first bytes that are no plain request hand the connection over to Node, with
+// all that is not answered yet, for good. docs/decisions/007-plain-gets-ahead-of-the-parser.md, 015-the-hop-and-the-look-up.md.
+//
+//     bytes ─┬─> readPlainGet ──> answerGet ───────┬─> one write ─> next request
+//            ├─> readPlainPost ─> its body ─> answer ┘
+//            └─ neither ─> Node's parser, every byte from here on
+//
+// One request is answered at a time, in order: what a client sends ahead waits, and the socket is not read meanwhile. A GET comes in one
+// piece; the body of a POST may come in some.
+
+import type { Socket } from 'node:net';
+import type { ErrorCode } from './errors.ts';
+import { type GetExchange, httpDate, keepAliveText, type VersionHeaders } from './get-response.ts';
+import { limits } from './limits.ts';
+import { readPlainGet } from './plain-get.ts';
+import { type PlainPost, readPlainPost } from './plain-post.ts';
+import { type ProblemText, problemText } from './problem-response.ts';
+
+/** One plain POST, to be answered by exactly one call. */
+export interface PostExchange {
+  /** 200 with these fields, lines that end in CRLF. */
+  sendBody(fields: string, body: Buffer): void;
+  sendProblem(code: ErrorCode, version?: VersionHeaders, detail?: string): void;
+}
+
+/** What answers the plain POSTs to one path; another type of body, or a larger one, makes a request that is not plain. */
+export type PlainPostRoute = {
+  readonly contentType: string;
+  readonly sizeMax: number;
+  /** The body belongs to the receiver. Must not throw. */
+  readonly answer: (body: Buffer, exchange: PostExchange) => void;
+};
+
+export type PlainConnectionOwner = {
+  readonly answerGet: (target: string, exchange: GetExchange) => void;
+  readonly postRoutes: ReadonlyMap<string, PlainPostRoute>;
+  /** True when the server closes: Node tells its clients. */
+  readonly isClosing: () => boolean;
+  /** `bytes` is all that has come and is not answered. */
+  readonly handOver: (socket: Socket, bytes: Buffer) => void;
+  /** Tells the client why, and ends the connection. */
+  readonly refuse: (socket: Socket, code: 'request_timeout') => void;
+  readonly onEnd: (connection: PlainConnection) => void;
+};
+
+/** A POST whose body has not come yet, as a whole. */
+type PartialPost = { readonly post: PlainPost; readonly pieces: Buffer[]; size: number; readonly sinceMs: number };
+
+const letterP = 0x50;
+/** How long a connection may be idle after its first request. */
+const keptIdleMs = limits.serverKeepAliveMs + limits.serverKeepAliveSlackMs;
+
+export class PlainConnection implements GetExchange, PostExchange {
+  readonly #socket: Socket;
+  readonly #owner: PlainConnectionOwner;
+  /** What came behind the request that is being answered, one character a byte; the socket is paused while there is any. */
+  #held = '';
+  #partial: PartialPost | undefined;
+  /** The header fields of the GET before, which this client will send again. */
+  #fields = '';
+  /** The POST before. */
+  #post: PlainPost | undefined;
+  #isAnswering = false;
+  #isReading = false;
+  #clientEnded = false;
+  readonly #unsubscribe: () => void;
+
+  constructor(socket: Socket, owner: PlainConnectionOwner) {
+    this.#socket = socket;
+    this.#owner = owner;
+    const events: readonly [string, (...args: never[]) => void][] = [
+      ['data', (chunk: Buffer) => this.#receive(chunk)],
+      ['drain', () => this.#read()],
+      ['end', () => this.#end()],
+      // What goes wrong with a client's socket concerns nobody else: it closes.
+      ['error', () => {}],
+      ['timeout', () => this.#idle()],
+      ['close', () => owner.onEnd(this)],
+    ];
+    for (const [event, listener] of events) socket.on(event, listener as () => void);
+    this.#unsubscribe = () => {
+      for (const [event, listener] of events) socket.removeListener(event, listener as () => void);
+    };
+    socket.setTimeout(limits.headersTimeoutMs);
+  }
+
+  /** Nothing is owed to the client. */
+  get isIdle(): boolean {
+    return !this.#isAnswering && !this.#partial;
+  }
+
+  destroy(): void {
+    this.#socket.destroy();
+  }
+
+  sendValue(version: VersionHeaders, value: string | Buffer): void {
+    const head = `${version.foundText}${value.length}\r\nDate: ${httpDate()}\r\n\r\n`;
+    if (typeof value === 'string') {
+      this.#socket.write(head + value, 'latin1');
+      this.#answered();
+    } else this.#sendBytes(head, value);
+  }
+
+  sendBody(fields: string, body: Buffer): void {
+    this.#sendBytes(`HTTP/1.1 200 OK\r\n${fields}${keepAliveText}Date: ${httpDate()}\r\nContent-Length: ${body.length}\r\n\r\n`, body);
+  }
+
+  sendProblem(code: ErrorCode, version?: VersionHeaders, detail?: string): void {
+    const { head, body } =
+      code === 'key_not_found' && version && detail === undefined ? version.missingText : keptProblemText(code, version, detail);
+    this.#socket.write(`${head}Date: ${httpDate()}\r\n\r\n${body}`, detail === undefined ? 'latin1' : 'utf8');
+    this.#answered();
+  }
+
+  #sendBytes(head: string, body: Buffer): void {
+    if (body.length <= limits.oneWriteSizeMax) {
+      // One small copy costs less than a write of two parts.
+      const bytes = Buffer.allocUnsafe(head.length + body.length);
+      bytes.write(head, 0, 'latin1');
+      bytes.set(body, head.length);
+      this.#socket.write(bytes);
+    } else {
+      this.#socket.cork();
+      this.#socket.write(head, 'latin1');
+      this.#socket.write(body);
+      this.#socket.uncork();
+    }
+    this.#answered();
+  }
+
+  #receive(chunk: Buffer): void {
+    if (this.#partial) return this.#fill(this.#partial, chunk);
+    const isFree = this.#held === '' && !this.#isAnswering && !this.#socket.writableNeedDrain;
+    if (isFree && chunk[0] === letterP && this.#readPost(chunk)) return;
+    this.#held += chunk.toString('latin1');
+    this.#read();
+  }
+
+  /** Answers what is held, one request after the other, as far as the client takes the answers. */
+  #read(): void {
+    if (this.#isReading) return;
+    this.#isReading = true;
+    while (this.#held !== '' && !this.#isAnswering && !this.#socket.writableNeedDrain && !this.#socket.destroyed) {
+      const request = this.#owner.isClosing() ? undefined : readPlainGet(this.#held, this.#fields);
+      if (!request) {
+        const bytes = Buffer.from(this.#held, 'latin1');
+        this.#held = '';
+        if (this.#readPost(bytes)) continue;
+        return this.#handOver(bytes);
+      }
+      this.#accepted();
+      this.#fields = request.fields;
+      this.#held = request.end === this.#held.length ? '' : this.#held.slice(request.end);
+      this.#isAnswering = true;
+      this.#owner.answerGet(request.target, this);
+    }
+    this.#isReading = false;
+    if (this.#held !== '') this.#socket.pause();
+    else if (this.#socket.isPaused()) this.#socket.resume();
+  }
+
+  /** False when `bytes` do not start with a plain POST, and nothing has been done. */
+  #readPost(bytes: Buffer): boolean {
+    const post = this.#owner.isClosing() ? undefined : readPlainPost(bytes, this.#post);
+    const route = post && this.#owner.postRoutes.get(post.target);
+    if (!route || post.contentType !== route.contentType || post.end - post.bodyAt > route.sizeMax) return false;
+    this.#accepted();
+    this.#post = post;
+    if (bytes.length >= post.end) this.#answerPost(post, bytes);
+    else {
+      this.#partial = { post, pieces: [bytes], size: bytes.length, sinceMs: performance.now() };
+      this.#socket.setTimeout(limits.requestTimeoutMs);
+    }
+    return true;
+  }
+
+  #fill(partial: PartialPost, chunk: Buffer): void {
+    const { post, pieces, sinceMs } = partial;
+    pieces.push(chunk);
+    partial.size += chunk.length;
+    if (partial.size >= post.end) {
+      this.#partial = undefined;
+      this.#socket.setTimeout(keptIdleMs);
+      this.#answerPost(post, Buffer.concat(pieces, partial.size));
+    } else if (performance.now() - sinceMs > limits.requestTimeoutMs) this.#giveUp();
+  }
+
+  #answerPost(post: PlainPost, bytes: Buffer): void {
+    if (bytes.length > post.end) this.#held = bytes.toString('latin1', post.end);
+    this.#isAnswering = true;
+    this.#owner.postRoutes.get(post.target)!.answer(bytes.subarray(post.bodyAt, post.end), this);
+    this.#read();
+  }
+
+  /** The body does not come in time. */
+  #giveUp(): void {
+    this.#partial = undefined;
+    this.#leave();
+    this.#owner.refuse(this.#socket, 'request_timeout');
+  }
+
+  /** The client knows what it wants: it may be idle for long. */
+  #accepted(): void {
+    if (this.#fields === '' && !this.#post) this.#socket.setTimeout(keptIdleMs);
+  }
+
+  #answered(): void {
+    this.#isAnswering = false;
+    if (this.#held !== '') this.#read();
+    else if (this.#clientEnded) this.#socket.end();
+  }
+
+  #handOver(bytes: Buffer): void {
+    this.#leave();
+    this.#owner.handOver(this.#socket, bytes);
+  }
+
+  /** The socket is somebody else's from now on. */
+  #leave(): void {
+    this.#unsubscribe();
+    this.#socket.setTimeout(0);
+    this.#owner.onEnd(this);
+  }
+
+  /** The client sends no more; it may still wait for an answer. */
+  #end(): void {
+    this.#clientEnded = true;
+    if (!this.#isAnswering) this.#socket.end();
+  }
+
+  /** Nothing was read or written for the whole time. An answer that is still due has a deadline of its own. */
+  #idle(): void {
+    if (this.#partial) this.#giveUp();
+    else if (!this.#isAnswering) this.destroy();
+  }
+}
+
+const problemTexts = new Map<ErrorCode, ProblemText>();
+
+function keptProblemText(code: ErrorCode, version: VersionHeaders | undefined, detail: string | undefined): ProblemText {
+  if (version) return problemText(code, `Pavostore-Version: ${version.missing[1]}\r\n${keepAliveText}`, detail);
+  if (detail !== undefined) return problemText(code, keepAliveText, detail);
+  let text = problemTexts.get(code);
+  if (!text) {
+    text = problemText(code, keepAliveText);
+    problemTexts.set(code, text);
+  }
+  return text;
+}
