@@ -10,7 +10,7 @@ const common = {
   hookTimeout: 60_000,
 } as const;
 
-const chaos = ['test/cluster/scaling.test.ts', 'test/chaos/**/*.test.ts'];
+const chaos = ['test/chaos/**/*.test.ts'];
 
 export default defineConfig({
   test: {

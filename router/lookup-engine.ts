@@ -348,6 +348,14 @@ export class LookupEngine {
     for (const lookup of this.#takeApart(lane, [entry])) if (--lookup.outstanding === 0) this.#refuse(lookup);
   }
 
+  /** It was in the queue of the lane and never left: should the one that gets it now fail, it may come back. */
+  #forget(lookup: KeyLookup, lane: MemberLane): void {
+    if (lookup.lastLane === lane) {
+      lookup.lastLane = lookup.previousLane;
+      lookup.previousLane = undefined;
+    } else if (lookup.previousLane === lane) lookup.previousLane = undefined;
+  }
+
   #refuse(lookup: KeyLookup): void {
     this.counts.overloaded++;
     lookup.settleFailed('overloaded');
@@ -504,6 +512,7 @@ export class LookupEngine {
       if (other && !other.isAvoided && !other.isFullFor(lookup)) {
         lookup.outstanding--;
         this.counts.moved++;
+        this.#forget(lookup, lane);
         this.#push(lookup, other);
       } else {
         lane.push(lookup);
