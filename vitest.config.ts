@@ -11,12 +11,7 @@ const common = {
   hookTimeout: 60_000,
 } as const;
 
-const chaos = [
-  'test/chaos/**/*.test.ts',
-  'test/cluster/scaling.test.ts',
-  'test/deploy/batch-split/batch-split.test.ts',
-  'test/router/stopped-shard.test.ts',
-];
+const chaos = ['test/chaos/**/*.test.ts', 'test/deploy/batch-split/batch-split.test.ts', 'test/router/stopped-shard.test.ts'];
 
 export default defineConfig({
   test: {

@@ -65,7 +65,9 @@ export async function benchShardOverload(options: OverloadOptions): Promise<Over
   try {
     await run(shardsPerSecond / 2, 2);
     const before = await run(shardsPerSecond / 2, seconds);
+
     const over = await run(2 * shardsPerSecond, seconds);
+
     await run(shardsPerSecond / 2, 1);
     const after = await run(shardsPerSecond / 2, seconds);
     const goodputPerSecond = ((over.statuses[200] ?? 0) * over.perSecond) / over.requests;

@@ -368,6 +368,18 @@ export const limits = {
   probeForgiveMs: 30_000,
   /** Probes without an answer that may be under way: their sockets are beside those of the batches. */
   probesInFlightMax: 2,
+  /** Keys under way to one member as long as nothing is known of it, in batches of half as many: an /mget leaves at once; a fast one has more after some milliseconds. */
+  windowStartKeys: 1_024,
+  /** However slow it is: fewer would cost more for their batch than for themselves. */
+  windowKeysMin: 32,
+  /** Answers within this share of the deadline let the window of a member grow ... */
+  windowFastShare: 0.125,
+  /** ... those after this one shrink it; and for so long, about, keys may wait for one that cannot keep up. Half of the deadline in all: the rest is for retries. */
+  windowSlowShare: 0.25,
+  /** Share of the latest batch in the smoothed latency. */
+  windowSmoothing: 0.25,
+  /** So many keys may wait in any case: an /mget on a member that was slow for a moment. */
+  windowWaitingMin: 128,
   /** Share of a queue that the keys of /mgets may take: the rest is for single GETs. */
   bulkQueueShare: 0.75,
   /** Batches with keys of /mgets under way to one member: one more is left for single GETs alone. */
@@ -403,6 +415,8 @@ assert(limits.versionLeaseMs > 4 * limits.memberSilentMs, 'a router that shards 
 assert(limits.versionBehindMaxMs > limits.versionFlipMs + limits.versionLeaseMs, 'every router had the time to switch');
 assert(limits.memberSilentMs > limits.memberGoneMs, 'what a router sees by its own requests comes before what its polls tell');
 assert(limits.probeDelayMaxMs * (1 + limits.probeJitter) <= limits.deadlineMaxMs, 'a probe fits the timing wheel');
+assert(limits.windowFastShare <= limits.windowSlowShare / 2, 'a window that doubles does not become slow at once');
+assert(limits.windowStartKeys >= 2 * limits.mgetKeysMax, 'an /mget leaves at once');
 assert(limits.bulkBatchesInFlightMax < limits.batchesInFlightMax, 'a batch under way is left for single GETs');
 assert(
   limits.transferPieceSize / limits.fetchRateMin < limits.transferSilentMs / 1_000 / limits.busySlowdown,
