@@ -2,9 +2,8 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { CurrentWatch, isTakenBack, type VersionDoor, wantedOf } from '../../shard/current-watch.ts';
+import { CurrentWatch, isTakenBack, wantedOf } from '../../shard/current-watch.ts';
 import { type Current, currentPath, formatCurrent, manifestPath, publicationsPath, versionPath } from '../../shared/data-set.ts';
-import { PavostoreError } from '../../shared/errors.ts';
 import type { Manifest } from '../../shared/manifest.ts';
 import { formatPublications, noPublications, type Publication, type Publications } from '../../shared/publications.ts';
 import { publishRecords } from '../data-sets.ts';
@@ -78,15 +77,6 @@ test('a version is taken back by whatever went behind it, and not by the next pu
   expect(isTakenBack({ id: c, sequence: 5 }, current(5, c, a), list)).toBe(false);
 });
 
-/** Nobody else has a version. */
-const nobody: VersionDoor = {
-  findCurrent: async () => undefined,
-  readManifest: async (id) => {
-    throw new PavostoreError('version_missing', `${id}: nobody has it`);
-  },
-  isBrought: () => false,
-};
-
 describe('over a folder', () => {
   let dataDir: string;
   let watch: CurrentWatch;
@@ -96,7 +86,7 @@ describe('over a folder', () => {
   beforeEach(() => {
     dataDir = join(mkdtempSync(join(tmpdir(), 'pavostore-watch-')), 'data');
     mkdirSync(dataDir);
-    watch = new CurrentWatch(dataDir, nobody);
+    watch = new CurrentWatch(dataDir);
   });
   afterEach(() => rmSync(join(dataDir, '..'), { recursive: true, force: true }));
 
