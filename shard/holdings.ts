@@ -108,7 +108,9 @@ export class Holdings {
 
   /** A router says with a poll which versions it uses. */
   polled(use: VersionUse): void {
-    if (this.#leases.polled(use, performance.now())) this.#options.onChange();
+    const namesOthers = this.#leases.polled(use, performance.now());
+    // It may be the last one that an ending version waits for.
+    if (namesOthers || this.#versions.some(({ endsFromReport }) => endsFromReport !== undefined)) this.#options.onChange();
   }
 
   /** A batch asks for the version. */

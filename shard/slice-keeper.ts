@@ -101,10 +101,9 @@ export class SliceKeeper {
       this.#plans.set(version.id, plan);
       this.#short.delete(version.id);
       log.info(`version ${version.id}: ${plan.reason}`);
-      if (plan.kind === 'disk') {
-        this.#fitStore(version, plan.cacheSize);
-        this.#readHotKeys();
-      }
+      // Also when an older version will give way: what its cache takes counts from the start.
+      if (plan.cacheSize > 0) this.#fitStore(version, plan.cacheSize);
+      if (plan.kind === 'disk') this.#readHotKeys();
       return true;
     } catch (error) {
       const { message } = error as Error;

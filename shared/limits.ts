@@ -130,6 +130,12 @@ export const limits = {
   routerQueueMax: 128 * KiB,
   /** A value up to this size is handled as one latin1 string and leaves with its header in one write; a larger one as bytes, without a copy. */
   oneWriteSizeMax: 64 * KiB,
+  /** Buffers for what is written to sockets: larger than usual batches and answers to /mget; what is larger gets one of its own. */
+  outgoingSize: 64 * KiB,
+  /** Of these buffers, those that are kept for the next message: few are in use at once. */
+  outgoingKeptMax: 16,
+  /** The head of a message with the longest host name. */
+  headRoomSize: 512,
   /** Lookups that wait for the same key on its way; one more asks for itself, so that no answer has to be given to too many at once. */
   flightFollowersMax: 1_024,
   /** The cache holds at least this many answers: a larger one is not taken in. */

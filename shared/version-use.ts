@@ -23,7 +23,9 @@ export const versionUseHeader = 'pavostore-in-use';
 
 export function formatVersionUse({ router, versionIds, seen }: VersionUse): string {
   const named = versionIds.slice(0, limits.versionsInUseMax).join(',') || '-';
-  return `${router} ${named} ${seen ? `${seen.incarnation}:${seen.counter}` : '-'}`;
+  // What a stranger calls its incarnation may be no header field at all.
+  const isOurs = seen !== undefined && /^[0-9a-f]{1,64}$/.test(seen.incarnation);
+  return `${router} ${named} ${isOurs ? `${seen.incarnation}:${seen.counter}` : '-'}`;
 }
 
 /** Undefined when it is not there, or malformed: then it is not a router who asks. */

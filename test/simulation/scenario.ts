@@ -227,8 +227,8 @@ class Scenario {
 
   /** SIGTERM, for good; in a fixed list until all is quiet. */
   #leave(count: number): void {
-    for (let i = 0; i < count && this.cluster.staying.length > 2; i++) {
-      const shard = this.#chance.oneOf(this.cluster.staying);
+    for (let i = 0; i < count && this.cluster.known.length > 2; i++) {
+      const shard = this.#chance.oneOf(this.cluster.known);
       this.cluster.note(`${shard.name} is told to leave`);
       shard.leave();
     }
@@ -237,8 +237,8 @@ class Scenario {
   /** SIGTERM, and a new process of the name when the old one is gone. */
   #rollingRestart(): void {
     const { cluster } = this;
-    if (cluster.staying.length < 2) return;
-    const shard = this.#chance.oneOf(cluster.staying);
+    if (cluster.known.length < 2) return;
+    const shard = this.#chance.oneOf(cluster.known);
     cluster.note(`${shard.name} is restarted`);
     shard.leave();
     const startAgain = (): void => {

@@ -144,6 +144,11 @@ export class SimulatedCluster {
     return [...this.shards.values()].filter(({ leavingSinceMs }) => leavingSinceMs === undefined);
   }
 
+  /** Those that stay and that all others know. */
+  get known(): readonly SimulatedShard[] {
+    return this.staying.filter(({ bornMs }) => this.clock.nowMs - bornMs > limits.membersSettleMs);
+  }
+
   start(name: string, address: string = this.newAddress(), leaveGraceMs: number = limits.leaveGraceDefaultMs): SimulatedShard {
     const shard = new SimulatedShard(this, { name, address, incarnation: `start ${++this.#processCount}`, leaveGraceMs });
     this.shards.set(address, shard);
@@ -205,6 +210,7 @@ export class SimulatedCluster {
     this.slow.clear();
     this.delusions.clear();
     this.#views.clear();
+    for (const router of this.routers) router.goOn();
     this.#fairSinceMs = this.clock.nowMs;
     this.note('all is quiet');
   }
@@ -241,7 +247,8 @@ export class SimulatedCluster {
   /** A router that has served another version goes to this one. */
   hasSwitched(router: SimulatedRouter, version: { readonly id: string; readonly sequence: number; readonly sliceCount: number }): void {
     const areMembersSteady = this.clock.nowMs - this.#membersChangedMs > membersSteadyMs && this.staying.length === this.shards.size;
-    if (!this.#isGraceful || !areMembersSteady || !this.#isYoung(version)) return;
+    // One that stood still goes to whatever is whole, when its own version is gone.
+    if (!this.#isGraceful || router.stoodStillLately || !areMembersSteady || !this.#isYoung(version)) return;
     for (let i = 0; i < version.sliceCount; i++) {
       const copies = this.staying.filter((shard) => shard.has(version.id, i)).length;
       if (copies < Math.min(this.replicas, this.staying.length))

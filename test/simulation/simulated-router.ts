@@ -59,12 +59,17 @@ export class SimulatedRouter {
 
   /** It stood still within the last time that its leases may have run out in, and what came of it may take. */
   get stoodStillLately(): boolean {
-    return this.#cluster.clock.nowMs < this.#stoppedUntilMs + 5_000;
+    return this.#cluster.clock.nowMs < this.#stoppedUntilMs + 10_000;
   }
 
   /** SIGSTOP, and SIGCONT later. */
   stop(forMs: number): void {
-    this.#stoppedUntilMs = this.#cluster.clock.nowMs + forMs;
+    this.#stoppedUntilMs = Math.max(this.#stoppedUntilMs, this.#cluster.clock.nowMs + forMs);
+  }
+
+  /** SIGCONT, now. */
+  goOn(): void {
+    this.#stoppedUntilMs = Math.min(this.#stoppedUntilMs, this.#cluster.clock.nowMs);
   }
 
   /** The members that it would ask for a key of the slice. */
@@ -75,19 +80,20 @@ export class SimulatedRouter {
   /** A request for a key of the slice comes: it is answered in its time. */
   ask(share: number): void {
     const version = this.#version;
-    if (!version || this.isStopped) return;
+    const { clock, chance } = this.#cluster;
+    if (!version || this.isGone) return;
+    // What comes while it stands still waits in a socket; of that a little is enough.
+    if (this.isStopped) return chance.happens(0.02) ? clock.after(this.#stoppedUntilMs - clock.nowMs, () => this.ask(share)) : undefined;
     if (version.sequence < this.#answeredSequence) {
       this.#cluster.fail(`${this.name} binds version ${short(version)} after an answer of sequence ${this.#answeredSequence}`);
     }
-    const { clock, chance } = this.#cluster;
     version.pending++;
     const wasWhole = this.wasWhole;
-    clock.after(requestMs(chance), () =>
-      this.#whenItRuns(() => {
-        version.pending--;
-        this.#try(version, share, { wasWhole, isRebound: false });
-      }),
-    );
+    clock.after(requestMs(chance), () => {
+      version.pending--;
+      // Its deadline passes meanwhile.
+      if (!this.isStopped) this.#try(version, share, { wasWhole, isRebound: false });
+    });
   }
 
   /** Nobody answers for a slice of what it serves; undefined: somebody does for each. */
@@ -108,17 +114,11 @@ export class SimulatedRouter {
     if (!request.isRebound) this.#cluster.needsRebinding(this, version);
     if (request.isRebound || !this.#cluster.decisions.rebinds)
       return this.#cluster.requestFailed(this, { version, sliceIndex, wasWhole: request.wasWhole });
-    const again = (): void => this.#try(this.#version!, share, { ...request, isRebound: true });
-    if (this.#version!.id !== version.id) return again();
     // It may be that it stood still while the others went on.
     this.#poller.pollAfresh(this.#table.members.map(({ name }) => name));
-    this.#cluster.clock.after(limits.pollDeadlineMs, again);
-  }
-
-  #whenItRuns(act: () => void): void {
-    const { clock } = this.#cluster;
-    if (this.isStopped) clock.after(this.#stoppedUntilMs - clock.nowMs, act);
-    else act();
+    this.#cluster.clock.after(limits.pollDeadlineMs, () => {
+      if (!this.isStopped) this.#try(this.#version!, share, { ...request, isRebound: true });
+    });
   }
 
   #isAnswered(version: RoutedVersion, sliceIndex: number): boolean {

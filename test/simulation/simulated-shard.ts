@@ -20,6 +20,8 @@ export class SimulatedShard {
   readonly address: string;
   readonly incarnation: string;
   readonly startedMs: number;
+  /** The same by the clock of the simulation. */
+  readonly bornMs: number;
   readonly leaveGraceMs: number;
   readonly #cluster: SimulatedCluster;
   readonly #poller: SimulatedPoller;
@@ -47,6 +49,7 @@ export class SimulatedShard {
     this.address = options.address;
     this.incarnation = options.incarnation;
     this.leaveGraceMs = options.leaveGraceMs;
+    this.bornMs = cluster.clock.nowMs;
     // Its host's clock is its own; the table's times are not of it.
     this.startedMs = Math.round(1_000_000 + cluster.clock.nowMs + cluster.clockSkewOf(options.name));
     this.#table = cluster.decisions.newTable(cluster.fixedAddresses);
