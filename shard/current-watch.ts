@@ -3,7 +3,7 @@
 // unreadable, the one before it is wanted. Nothing here decides what is held: that is version-plan.ts.
 
 import { access } from 'node:fs/promises';
-import { type Current, manifestPath, readPublications, versionPath } from '../shared/data-set.ts';
+import { type Current, manifestPath, readCurrent, readManifest, readPublications, versionPath } from '../shared/data-set.ts';
 import { PavostoreError } from '../shared/errors.ts';
 import type { Manifest } from '../shared/manifest.ts';
 import { lastRefusal, noPublications, type Publications, refusalOf } from '../shared/publications.ts';
@@ -66,6 +66,15 @@ export type VersionDoor = {
   readonly isBrought: (id: string) => boolean;
 };
 
+/** What the folder itself says. */
+function folderDoor(dataDir: string): VersionDoor {
+  return {
+    findCurrent: async () => await readCurrent(dataDir),
+    readManifest: async (id) => await readManifest(dataDir, id),
+    isBrought: () => false,
+  };
+}
+
 export class CurrentWatch {
   readonly #dataDir: string;
   readonly #door: VersionDoor;
@@ -78,7 +87,7 @@ export class CurrentWatch {
   /** Why `current` could not be read the last time, or is not followed; empty: all is well. */
   trouble = '';
 
-  constructor(dataDir: string, door: VersionDoor) {
+  constructor(dataDir: string, door: VersionDoor = folderDoor(dataDir)) {
     this.#dataDir = dataDir;
     this.#door = door;
   }
