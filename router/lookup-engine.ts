@@ -158,19 +158,17 @@ export class LookupEngine {
   }
 
   /**
-   * The version that such a request binds anew, and the time that is left for it; undefined: none is. When nobody holds what is served, it may
-   * be that this router stood still while all others went on: then the members are asked first.
+   * The version that such a request binds anew, and the time that is left for it; undefined: none is. The members are asked first: it may be that
+   * this router stood still while all others went on, and that what it serves by now is gone as well.
    */
-  async rebind({ version, remainingMs: leftMs }: Binding): Promise<Binding | undefined> {
+  async rebind({ remainingMs: leftMs }: Binding): Promise<Binding | undefined> {
     const dueMs = performance.now() + leftMs;
-    if (this.#served?.id === version.id) {
-      this.#pending++;
-      this.#askingAnew ??= this.#options.onNotHeld().finally(() => {
-        this.#askingAnew = undefined;
-      });
-      await Promise.race([this.#askingAnew, pause(leftMs, undefined, { ref: false })]);
-      this.#pending--;
-    }
+    this.#pending++;
+    this.#askingAnew ??= this.#options.onNotHeld().finally(() => {
+      this.#askingAnew = undefined;
+    });
+    await Promise.race([this.#askingAnew, pause(leftMs, undefined, { ref: false })]);
+    this.#pending--;
     const remainingMs = dueMs - performance.now();
     if (!this.#served || remainingMs <= 0) return undefined;
     this.counts.rebound++;

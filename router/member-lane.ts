@@ -269,7 +269,7 @@ export class MemberLane {
     this.#events.onSent(keyCount, nowMs);
     this.#callAfter(batch, isProbe ? limits.ejectSilenceMs : this.health.hedgeDelayMs, nowMs);
     const { idBytes } = entries[0]!.version;
-    batch.sent = this.#pool.send(encodeBatch(idBytes, entries, this.#pool.headRoom), {
+    batch.sent = this.#pool.send(encodeBatch(idBytes, entries), {
       onReply: (reply) => {
         if (isBatchReply(reply, idBytes, keyCount)) this.#answered(batch, reply);
         else this.#failed(batch, 'wrong');

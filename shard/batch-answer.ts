@@ -4,6 +4,7 @@
 import { type BatchRequest, batchHeadSize, batchStatus, writeBatchHead } from '../shared/batch-wire.ts';
 import { keyHash32, sliceIndexOf } from '../shared/key-hash.ts';
 import { limits } from '../shared/limits.ts';
+import { headRoom, type Outgoing, takeBuffer } from '../shared/outgoing.ts';
 import { findRecord, lookup, type Match } from '../shared/slice-layout.ts';
 import { type HeldVersion, statusOfAbsent } from './held-version.ts';
 
@@ -20,7 +21,7 @@ const valueEnds = new Uint32Array(limits.batchKeysMax);
 const valueBytes: (Buffer | undefined)[] = new Array(limits.batchKeysMax);
 
 /** The whole reply. `version` is the one that the request names, undefined when this shard does not hold it. */
-export function answerBatch(version: HeldVersion | undefined, request: BatchRequest, counts: AnswerCounts): Buffer {
+export function answerBatch(version: HeldVersion | undefined, request: BatchRequest, counts: AnswerCounts): Outgoing {
   const replySize = version ? lookUpAll(version, request, counts) : holdNone(request, counts);
   return writeReply(request, replySize);
 }
@@ -63,6 +64,7 @@ function lookUpAll(version: HeldVersion, request: BatchRequest, counts: AnswerCo
       statuses[i] = batchStatus.missing;
       counts.missing++;
     } else {
+      version.suspects.add(sliceIndex);
       statuses[i] = batchStatus.corrupt;
       counts.corrupt++;
     }
@@ -76,19 +78,20 @@ function holdNone(request: BatchRequest, counts: AnswerCounts): number {
   return batchHeadSize + request.count;
 }
 
-function writeReply(request: BatchRequest, size: number): Buffer {
-  const reply = Buffer.allocUnsafe(size);
-  writeBatchHead(reply, 0, request.versionId, request.count);
-  let at = batchHeadSize;
+function writeReply(request: BatchRequest, size: number): Outgoing {
+  const buffer = takeBuffer(headRoom + size);
+  const { bytes } = buffer;
+  writeBatchHead(bytes, headRoom, request.versionId, request.count);
+  let at = headRoom + batchHeadSize;
   for (let i = 0; i < request.count; i++) {
-    reply[at++] = statuses[i]!;
+    bytes[at++] = statuses[i]!;
     if (statuses[i] !== batchStatus.found) continue;
     const start = valueStarts[i]!;
     const end = valueEnds[i]!;
-    reply.writeUInt32LE(end - start, at);
-    valueBytes[i]!.copy(reply, at + 4, start, end);
+    bytes.writeUInt32LE(end - start, at);
+    valueBytes[i]!.copy(bytes, at + 4, start, end);
     valueBytes[i] = undefined;
     at += 4 + end - start;
   }
-  return reply;
+  return { buffer, start: headRoom, end: at };
 }

@@ -38,12 +38,14 @@ export class HeldVersion {
   /** Those that are served from disk. */
   readonly diskSlices: (DiskSlice | undefined)[];
   readonly #yielding = new Map<SliceIndex, Yielding>();
+  /** Slices in memory in which a look-up found a contradiction: for whoever checks them. */
+  readonly suspects = new Set<SliceIndex>();
   /** What the slices on disk share, those of another version too; undefined as long as all are in memory. */
   disk: DiskStore | undefined = undefined;
   /** Its own part of the record cache. */
   cacheLane = 0;
-  /** Since when it is reported as yielding, by `performance.now()`; undefined: it is not. */
-  endingSinceMs: number | undefined = undefined;
+  /** The counter of the first report that shows it as yielding; undefined: none does. */
+  endsFromReport: number | undefined = undefined;
   /** Every slice that placement gives this shard is kept. */
   isSettled = false;
   /** It was given up: what is still being loaded for it is not to be kept. */
@@ -113,10 +115,21 @@ export class HeldVersion {
     return table.flatMap((slice, i) => (slice ? (i as SliceIndex) : []));
   }
 
-  /** The slice failed its check: it is not served, the others are. */
+  /** The slice failed its check, when it was loaded or later: it is not served, the others are. Its memory goes with `collectDroppedSlices`. */
   markCorrupt(sliceIndex: SliceIndex): void {
+    const diskSlice = this.diskSliceOf(sliceIndex);
+    if (diskSlice) closeDiskSlice(diskSlice);
     this.slices[sliceIndex] = undefined;
+    this.diskSlices[sliceIndex] = undefined;
+    this.#yielding.delete(sliceIndex);
     this.#states[sliceIndex] = 'corrupt';
+  }
+
+  /** What was corrupt, or could not be loaded, can be loaded now, if it is still to be. */
+  letLoad(sliceIndex: SliceIndex): void {
+    const state = this.#states[sliceIndex];
+    assert(state === 'corrupt' || state === 'loading', `slice ${sliceIndex} is ${state}: only one that is not there can be loaded`);
+    this.#states[sliceIndex] = 'absent';
   }
 
   /** Still answers from the slice, but says that it will be gone. */
@@ -137,6 +150,16 @@ export class HeldVersion {
     this.#states[sliceIndex] = 'kept';
   }
 
+  /** The slice in memory, kept or yielding; not a request for it. */
+  sliceOf(sliceIndex: SliceIndex): Slice | undefined {
+    return this.slices[sliceIndex] ?? this.#yielding.get(sliceIndex)?.slice;
+  }
+
+  /** The slice on disk, kept or yielding; not a request for it. */
+  diskSliceOf(sliceIndex: SliceIndex): DiskSlice | undefined {
+    return this.diskSlices[sliceIndex] ?? this.#yielding.get(sliceIndex)?.diskSlice;
+  }
+
   /** A slice that yields, for somebody who asks it all the same. */
   askYielding(sliceIndex: SliceIndex): Slice | undefined {
     return this.#noteAsked(sliceIndex)?.slice;
@@ -154,7 +177,7 @@ export class HeldVersion {
   /** Drops a yielding slice, whose memory goes with `collectDroppedSlices`, or closes its file; one that is just being read counts as asked for, and stays. */
   free(sliceIndex: SliceIndex): void {
     const { diskSlice } = this.#yielding.get(sliceIndex) ?? {};
-    if (diskSlice && this.disk?.reader.isReading(diskSlice)) {
+    if (diskSlice && diskSlice.readers > 0) {
       this.#noteAsked(sliceIndex);
       return;
     }
@@ -173,7 +196,7 @@ export class HeldVersion {
   /** `inUse`: routers serve it. */
   report({ inUse = false }: { inUse?: boolean } = {}): VersionReport {
     const having = (...states: readonly SliceState[]) => rangesOf(this.sliceCount, (i) => states.includes(this.#states[i]!));
-    const isEnding = this.endingSinceMs !== undefined;
+    const isEnding = this.endsFromReport !== undefined;
     return {
       id: this.id,
       sequence: this.sequence,

@@ -3,11 +3,12 @@
 //
 // One slice is loaded at a time: those of the version that is served come first, then those of older ones, then those of the next.
 
+import type { Current } from '../shared/data-set.ts';
 import type { SliceIndex } from '../shared/key-hash.ts';
 import { formatSize } from '../shared/quantities.ts';
 import type { PublishedId, RefusedVersion, VersionReport } from '../shared/status-report.ts';
 import type { VersionUse } from '../shared/version-use.ts';
-import { CurrentWatch } from './current-watch.ts';
+import { CurrentWatch, type VersionDoor } from './current-watch.ts';
 import { type Decision, decide, noMemory } from './decide.ts';
 import { HeldVersion } from './held-version.ts';
 import { Leases } from './leases.ts';
@@ -26,10 +27,17 @@ export type Situation = {
   readonly isFrozen: boolean;
   /** Every member has been asked once: what they serve is known. */
   readonly haveMembersSpoken: boolean;
+  /** The counter of the shard's next report. */
+  readonly reportNext: number;
   readonly nowMs: number;
 };
 
 export type HoldingsOptions = SliceKeeperOptions & {
+  /** Of the shard's process, as its reports name it. */
+  readonly incarnation: string;
+  readonly door: VersionDoor;
+  /** Its file is not here: what is here is loaded before it. */
+  readonly isMissing: (version: HeldVersion, sliceIndex: SliceIndex) => boolean;
   /** Something is held that was not, or is loaded: decide afresh. */
   readonly onChange: () => void;
 };
@@ -37,7 +45,7 @@ export type HoldingsOptions = SliceKeeperOptions & {
 export class Holdings {
   readonly #options: HoldingsOptions;
   readonly #watch: CurrentWatch;
-  readonly #leases = new Leases();
+  readonly #leases: Leases;
   readonly #keeper: SliceKeeper;
   /** The newest first. */
   #versions: readonly HeldVersion[] = [];
@@ -53,7 +61,8 @@ export class Holdings {
 
   constructor(options: HoldingsOptions) {
     this.#options = options;
-    this.#watch = new CurrentWatch(options.dataDir);
+    this.#watch = new CurrentWatch(options.dataDir, options.door);
+    this.#leases = new Leases(options.incarnation);
     this.#keeper = new SliceKeeper(options);
   }
 
@@ -99,7 +108,9 @@ export class Holdings {
 
   /** A router says with a poll which versions it uses. */
   polled(use: VersionUse): void {
-    if (this.#leases.polled(use, performance.now())) this.#options.onChange();
+    const namesOthers = this.#leases.polled(use, performance.now());
+    // It may be the last one that an ending version waits for.
+    if (namesOthers || this.#versions.some(({ endsFromReport }) => endsFromReport !== undefined)) this.#options.onChange();
   }
 
   /** A batch asks for the version. */
@@ -126,12 +137,24 @@ export class Holdings {
     if (this.#versions.length > 0 || situation.haveMembersSpoken) this.#planVersions(situation);
     const names = new Set<string>();
     for (const version of this.#versions) {
-      if (version.endingSinceMs !== undefined) continue;
+      if (version.endsFromReport !== undefined) continue;
       for (const name of this.#decide(version, situation)) names.add(name);
     }
     this.#keeper.closeIdle();
     void this.#loadDecided();
     return [...names];
+  }
+
+  /** The version that is published, when it is held, and what names it. */
+  get published(): { readonly version: HeldVersion; readonly current: Current } | undefined {
+    const { current } = this.#watch;
+    const version = current && this.#versions.find(({ id }) => id === current.id);
+    return version && { version, current };
+  }
+
+  /** Gives the memory of dropped slices back. */
+  collect(): void {
+    this.#keeper.collect();
   }
 
   /** A hint for the next start. */
@@ -169,14 +192,14 @@ export class Holdings {
     this.#keeper.close();
   }
 
-  #planVersions({ self, members, nowMs }: Situation): void {
+  #planVersions({ self, members, reportNext, nowMs }: Situation): void {
     const plan = planVersions({
       self,
       members,
       held: this.#versions.map((version) => ({
         id: version.id,
         sequence: version.sequence,
-        endingSinceMs: version.endingSinceMs,
+        endsFromReport: version.endsFromReport,
         isLeased: this.#leases.has(version.id, nowMs),
         isLoaded: this.#isLoaded(version),
       })),
@@ -184,15 +207,15 @@ export class Holdings {
       isFallback: this.#watch.wanted.isFallback,
       isWithdrawn: (version) => this.#watch.isWithdrawn(version),
       isUnreadable: (id) => this.#watch.isUnreadable(id),
-      havePolledSince: (sinceMs) => this.#leases.havePolledSince(sinceMs, nowMs),
+      haveSeen: (counter) => this.#leases.haveSeen(counter, nowMs),
       memory: this.#versionMemory,
       nowMs,
     });
     this.#versionMemory = plan.memory;
     const named = (id: string): HeldVersion => this.#versions.find((version) => version.id === id)!;
     for (const { id, sequence } of plan.relabel) named(id).sequence = sequence;
-    for (const id of plan.end) named(id).endingSinceMs = nowMs;
-    for (const id of plan.resume) named(id).endingSinceMs = undefined;
+    for (const id of plan.end) named(id).endsFromReport = reportNext;
+    for (const id of plan.resume) named(id).endsFromReport = undefined;
     this.#serving = plan.serving === undefined ? undefined : named(plan.serving);
     if (plan.drop.length > 0) this.#drop(plan.drop);
     if (plan.relabel.length > 0) this.#hold(this.#versions);
@@ -268,8 +291,9 @@ export class Holdings {
   #nextLoad(): { readonly version: HeldVersion; readonly sliceIndex: SliceIndex } | undefined {
     const others = this.#versions.filter((version) => version !== this.#serving).toReversed();
     for (const version of this.#serving ? [this.#serving, ...others] : others) {
-      const sliceIndex = this.#decisions.get(version.id)?.load.find((i) => version.stateOf(i) === 'queued');
-      if (sliceIndex !== undefined && version.endingSinceMs === undefined) return { version, sliceIndex };
+      const queued = (this.#decisions.get(version.id)?.load ?? []).filter((i) => version.stateOf(i) === 'queued');
+      const sliceIndex = queued.find((i) => !this.#options.isMissing(version, i)) ?? queued[0];
+      if (sliceIndex !== undefined && version.endsFromReport === undefined) return { version, sliceIndex };
     }
     return undefined;
   }

@@ -2,24 +2,33 @@
 //
 // A router's poll counts for `versionLeaseMs`, or until its next one, which may name others: so a version is free as soon as every router has said
 // that it has left it. Of a batch nobody knows who sent it: it counts as long, or until every router that polls has said since what it uses.
-// A router that names none has just started, and learns from the answer what there is to choose from: what an answer to a poll shows as kept
-// may be asked for until the next poll. So what is given up is reported as yielding first, until all have polled again (`havePolledSince`).
+//
+// What a report shows as kept, a router may go to as soon as it has it, before it polls again. So what is given up is reported as yielding first, until
+// every router has said in a poll that it has seen such a report, and names others all the same (`haveSeen`). That a router has polled again
+// would not do: that poll may have left before the last answer came.
 
 import { limits } from '../shared/limits.ts';
 import type { VersionUse } from '../shared/version-use.ts';
 
-type Poll = { readonly atMs: number; readonly versionIds: readonly string[] };
+type Poll = { readonly atMs: number; readonly versionIds: readonly string[]; readonly seenCounter: number };
 
 export class Leases {
+  readonly #incarnation: string;
   readonly #polls = new Map<string, Poll>();
   readonly #batchMs = new Map<string, number>();
 
+  /** `incarnation`: of the shard, as its reports name it. */
+  constructor(incarnation: string) {
+    this.#incarnation = incarnation;
+  }
+
   /** A router polled; answers whether it names others than before. */
-  polled({ router, versionIds }: VersionUse, nowMs: number): boolean {
+  polled({ router, versionIds, seen }: VersionUse, nowMs: number): boolean {
     this.#forget(nowMs);
     const before = this.#polls.get(router);
     if (!before && this.#polls.size >= limits.leasingRoutersMax) return false;
-    this.#polls.set(router, { atMs: nowMs, versionIds });
+    const seenCounter = seen?.incarnation === this.#incarnation ? seen.counter : 0;
+    this.#polls.set(router, { atMs: nowMs, versionIds, seenCounter });
     return !before || before.versionIds.join() !== versionIds.join();
   }
 
@@ -34,13 +43,14 @@ export class Leases {
     for (const { versionIds } of this.#polls.values()) if (versionIds.includes(versionId)) return true;
     const batchMs = this.#batchMs.get(versionId);
     if (batchMs === undefined || nowMs - batchMs >= limits.versionLeaseMs) return false;
-    return this.#polls.size === 0 || !this.havePolledSince(batchMs, nowMs);
+    const polls = [...this.#polls.values()];
+    return polls.length === 0 || polls.some(({ atMs }) => atMs <= batchMs);
   }
 
-  /** Every router that is known has polled after `sinceMs`; true when none is known. */
-  havePolledSince(sinceMs: number, nowMs: number): boolean {
+  /** Every router that is known has taken in the report with this counter, or a later one; true when none is known. */
+  haveSeen(counter: number, nowMs: number): boolean {
     this.#forget(nowMs);
-    for (const { atMs } of this.#polls.values()) if (atMs <= sinceMs) return false;
+    for (const { seenCounter } of this.#polls.values()) if (seenCounter < counter) return false;
     return true;
   }
 

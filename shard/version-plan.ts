@@ -5,14 +5,14 @@
 //                                                      │                                         │ a newer one is complete, and no router
 //                                  withdrawn, or       │                                         │ uses this one any more
 //                                  skipped by all      └──────────────────> ending <─────────────┘
-//                                                                             │ every router has polled since, and uses others
+//                                                                             │ every router has seen that, and uses others
 //                                                                             └──> dropped
 //
 // - *Serving* is the newest version that routers use; where none uses any, the newest complete one. Complete: somebody alive keeps each slice.
 // - *Next* is finished before a newer one is opened, or versions that are published faster than they load would never be served. Unless it was
 //   taken back; or a member that lacks it has the newer one already, since then it could never be whole: then all skip it.
-// - A version that ends is reported as yielding: whoever uses it goes on, nobody begins. What an answer to a router's poll showed as kept may be
-//   asked for until its next poll, so it is dropped only when every router has polled since.
+// - A version that ends is reported as yielding: whoever uses it goes on, nobody begins. It is dropped when every router has seen such a report, and
+//   uses others.
 // - A shard that starts opens what members or routers serve, and what is published only when that is loaded.
 
 import { limits } from '../shared/limits.ts';
@@ -21,8 +21,8 @@ import type { PublishedId } from '../shared/status-report.ts';
 import { isStaying, type MemberView } from './owners.ts';
 
 export type PlannedVersion = PublishedId & {
-  /** Since when it is reported as yielding; undefined: it is not. */
-  readonly endingSinceMs: number | undefined;
+  /** The first report that shows it as yielding; undefined: none does. */
+  readonly endsFromReport: number | undefined;
   /** A router uses it. */
   readonly isLeased: boolean;
   /** Nothing of it is left to be loaded here. */
@@ -47,8 +47,8 @@ export type VersionPlanInput = {
   readonly isWithdrawn: (version: PublishedId) => boolean;
   /** Its manifest could not be read: it cannot be opened. */
   readonly isUnreadable: (id: string) => boolean;
-  /** Every router that is known has polled after this time. */
-  readonly havePolledSince: (sinceMs: number) => boolean;
+  /** Every router that is known has seen this report of the shard, or a later one. */
+  readonly haveSeen: (reportCounter: number) => boolean;
   readonly memory: VersionMemory;
   readonly nowMs: number;
 };
@@ -75,8 +75,8 @@ export function planVersions(input: VersionPlanInput): VersionPlan {
   for (const { id, sequence } of held) {
     if (complete.some((other) => other.sequence > sequence)) behindSinceMs.set(id, input.memory.behindSinceMs.get(id) ?? nowMs);
   }
-  const isInUse = ({ id, isLeased }: PlannedVersion): boolean =>
-    isLeased && nowMs - (behindSinceMs.get(id) ?? nowMs) < limits.versionBehindMaxMs;
+  const isFarBehind = ({ id }: PlannedVersion): boolean => nowMs - (behindSinceMs.get(id) ?? nowMs) >= limits.versionBehindMaxMs;
+  const isInUse = (each: PlannedVersion): boolean => each.isLeased && !isFarBehind(each);
   const isComplete = ({ id }: PlannedVersion): boolean => complete.some((version) => version.id === id);
   const newestFirst = held.toSorted((a, b) => b.sequence - a.sequence || (a.id < b.id ? -1 : 1));
   const serving = newestFirst.find(isInUse) ?? newestFirst.find(isComplete) ?? newestFirst.at(-1);
@@ -92,10 +92,10 @@ export function planVersions(input: VersionPlanInput): VersionPlan {
     serving: serving?.id,
     relabel,
     open: versionToOpen(input, newestFirst),
-    end: unneeded.filter(({ endingSinceMs }) => endingSinceMs === undefined).map(({ id }) => id),
-    resume: held.filter((each) => each.endingSinceMs !== undefined && isNeeded(each)).map(({ id }) => id),
+    end: unneeded.filter(({ endsFromReport }) => endsFromReport === undefined).map(({ id }) => id),
+    resume: held.filter((each) => each.endsFromReport !== undefined && isNeeded(each)).map(({ id }) => id),
     drop: unneeded
-      .filter(({ endingSinceMs }) => endingSinceMs !== undefined && endingSinceMs < nowMs && input.havePolledSince(endingSinceMs))
+      .filter((each) => each.endsFromReport !== undefined && (input.haveSeen(each.endsFromReport) || isFarBehind(each)))
       .map(({ id }) => id),
     memory: { behindSinceMs },
   };
@@ -133,7 +133,7 @@ function versionToOpen(input: VersionPlanInput, newestFirst: readonly PlannedVer
     const served = servedVersion(input);
     return served ?? (wanted && !isUnreadable(wanted.id) ? wanted : undefined);
   }
-  if (newestFirst.length > 1 || held.endingSinceMs !== undefined || !held.isLoaded || !wanted || isUnreadable(wanted.id)) return undefined;
+  if (newestFirst.length > 1 || held.endsFromReport !== undefined || !held.isLoaded || !wanted || isUnreadable(wanted.id)) return undefined;
   return wanted.id !== held.id && wanted.sequence > held.sequence ? wanted : undefined;
 }
 

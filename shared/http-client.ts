@@ -69,8 +69,10 @@ export type TransferRequest = {
 export type TransferReply = {
   readonly status: number;
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
-  /** Must be read to the end, or left by a `break`. */
+  /** Must be read to the end, left by a `break`, or discarded. */
   readonly body: AsyncIterable<Buffer>;
+  /** Gives the socket back without reading the body. */
+  readonly discard: () => void;
 };
 
 /** A client for large bodies, over http or https: a request may take hours, but its socket is never silent for `limits.storeSilentMs`. */
@@ -102,7 +104,8 @@ export class TransferClient {
       ...(body ? { body: Readable.from(body, { objectMode: false }) } : {}),
       ...(signal ? { signal } : {}),
     });
-    return { status: reply.statusCode, headers: reply.headers, body: reply.body as AsyncIterable<Buffer> };
+    const discard = (): void => void reply.body.on('error', () => {}).destroy();
+    return { status: reply.statusCode, headers: reply.headers, body: reply.body as AsyncIterable<Buffer>, discard };
   }
 
   async close(): Promise<void> {

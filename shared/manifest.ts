@@ -61,6 +61,11 @@ export function versionIdOf(identity: Identity): string {
   return createHash('sha256').update(canonical).digest('hex').slice(0, 32);
 }
 
+/** The records of all slices. Unlike the totals it is part of what the version is. */
+export function entryCountOf({ slices }: Identity): number {
+  return slices.reduce((sum, { entries }) => sum + entries, 0);
+}
+
 /** The manifest file's text. */
 export function formatManifest(manifest: Manifest): string {
   return `${JSON.stringify(manifest, null, 1)}\n`;

@@ -16,7 +16,7 @@ export type MemberPollerOptions = {
   /** Called when the source could not be resolved, or an answer was malformed: once per distinct message. */
   readonly onTrouble: (error: Error) => void;
   /** Of a router: what each of its polls says. */
-  readonly versionUse?: () => VersionUse;
+  readonly versionUse?: () => Omit<VersionUse, 'seen'>;
 };
 
 export class MemberPoller {
@@ -130,7 +130,7 @@ export class MemberPoller {
       const reply = await this.#client.fetch(address, '/status', {
         deadlineMs: limits.pollDeadlineMs,
         sizeMax: limits.statusSizeMax,
-        ...(use ? { headers: { [versionUseHeader]: formatVersionUse(use) } } : {}),
+        ...(use ? { headers: { [versionUseHeader]: formatVersionUse({ ...use, seen: this.table.reportFrom(address) }) } } : {}),
       });
       if (reply.status !== 200) throw new Error(`http://${address}/status answered ${reply.status}`);
       this.table.answered(address, parseStatusReport(reply.body.toString(), address), performance.now(), startedMs);

@@ -66,6 +66,12 @@ export class MemberTable {
     return this.#members.get(name);
   }
 
+  /** The last report of the process that answers at the address. */
+  reportFrom(address: string): StatusReport | undefined {
+    for (const member of this.#members.values()) if (member.address === address && member.report) return member.report;
+    return undefined;
+  }
+
   /** The addresses to ask besides those that the source lists now. */
   get addresses(): readonly string[] {
     return [...new Set([...this.#members.values()].map(({ address }) => address))];

@@ -34,8 +34,8 @@ export type S3Ask = S3Request & {
 
 export type S3Reply = { readonly status: number; readonly headers: TransferReply['headers']; readonly body: Buffer };
 
-/** The reply's body on its way; read it to the end, or leave it by a `break`. */
-export type S3Stream = Omit<S3Reply, 'body'> & { readonly body: AsyncIterable<Buffer> };
+/** A reply's body on its way; read it to the end, leave it by a `break`, or discard it. */
+export type S3Stream = TransferReply;
 
 /** Owns its sockets until `close`. */
 export class S3Client {
@@ -53,15 +53,15 @@ export class S3Client {
 
   /** A whole small answer. Throws `store_unreachable`, `store_refused`, `reply_malformed`, or the signal's reason. */
   async ask(request: S3Ask): Promise<S3Reply> {
-    return await this.retry(request, async () => {
-      const { status, headers, body } = await this.#send(request);
-      return { status, headers, body: await readAll(body, limits.storeAnswerSizeMax, this.nameOf(request)) };
-    });
+    return await this.retry(request, async () => await this.#readReply(request, await this.#send(request)));
   }
 
-  /** An answer whose body comes as a stream. What breaks while it is read is for the reader to take up: see `retry`. */
-  async open(request: S3Ask): Promise<S3Stream> {
-    return await this.retry(request, async () => await this.#send(request));
+  /** An answer whose body comes as a stream when its status is below 300. What breaks while it is read is for the reader to take up. */
+  async open(request: S3Ask): Promise<S3Reply | S3Stream> {
+    return await this.retry(request, async () => {
+      const stream = await this.#send(request);
+      return stream.status < 300 ? stream : await this.#readReply(request, stream);
+    });
   }
 
   /** Makes `attempt` again while its failure may pass, up to `limits.storeTriesMax` times, with pauses that double. */
@@ -79,6 +79,10 @@ export class S3Client {
         await sleep(delayMs * (0.75 + 0.5 * Math.random()), request.signal);
       }
     }
+  }
+
+  async #readReply(request: S3Ask, { status, headers, body }: S3Stream): Promise<S3Reply> {
+    return { status, headers, body: await readAll(body, limits.storeAnswerSizeMax, this.nameOf(request)) };
   }
 
   /** What comes again at each try: a certificate, as a rule. */
@@ -124,14 +128,20 @@ export class S3Client {
 
   /** True when the source has other credentials by now. */
   #renewCredentials(): boolean {
-    const renewed = this.#options.readCredentials();
-    if (renewed.equals(this.#credentials)) return false;
-    this.#credentials = renewed;
-    return true;
+    try {
+      const renewed = this.#options.readCredentials();
+      if (renewed.equals(this.#credentials)) return false;
+      this.#credentials = renewed;
+      return true;
+    } catch {
+      // Gone, or just being written: what the store said of the old ones is what matters.
+      return false;
+    }
   }
 
-  async #failureOf(request: S3Ask, { status, headers, body }: S3Stream): Promise<Error> {
-    const text = (await readAll(body, limits.storeAnswerSizeMax, this.nameOf(request))).toString('utf8');
+  async #failureOf(request: S3Ask, stream: S3Stream): Promise<Error> {
+    const { status, headers, body } = await this.#readReply(request, stream);
+    const text = body.toString('utf8');
     const code = findText(text, 'Code');
     const said = [status, code, findText(text, 'Message')].filter((part) => part !== undefined && part !== '').join(' ');
     const reason = this.#credentials.hideSecrets(said).slice(0, 300).replace(/\s+/g, ' ');

@@ -1,13 +1,12 @@
 // A place in an S3-compatible store: `bucket/prefix`, the bucket in the path. https://docs.aws.amazon.com/AmazonS3/latest/API/
 
 import { hash } from 'node:crypto';
-import { text } from 'node:stream/consumers';
 import { Gate } from './bounded-run.ts';
 import { openFile, readFully } from './data-set.ts';
 import { PavostoreError } from './errors.ts';
 import { limits } from './limits.ts';
 import type { ObjectBody, ObjectHead, ObjectStore, ReadOptions, SmallObject, WriteCondition, WriteFileOptions } from './object-store.ts';
-import { passingReason, S3Client, type S3ClientOptions, type S3Stream } from './s3-client.ts';
+import { passingReason, S3Client, type S3ClientOptions, type S3Reply, type S3Stream } from './s3-client.ts';
 import { uploadInParts } from './s3-upload.ts';
 import { findElements, findText, readRoot } from './s3-xml.ts';
 
@@ -65,16 +64,21 @@ export class S3Store implements ObjectStore {
       expected: [range ? 206 : 200, 404, 412, 416],
       signal,
     });
-    if (stream.status === 404) return await this.#assertNoObject(stream, what);
-    if (stream.status === 412) throw new PavostoreError('object_corrupt', `${what}: it was replaced while it was read`);
-    if (stream.status === 416) throw new PavostoreError('object_corrupt', `${what}: it ends before byte ${range?.from}`);
-    const size = range ? totalOf(stream, range, what) : this.#lengthOf(stream.headers, what);
-    return { size, tag: tagOf(stream.headers), body: stream.body };
+    if (!('discard' in stream)) return this.#noRange(stream, what);
+    try {
+      const size = range ? totalOf(stream.headers, range, what) : this.#lengthOf(stream.headers, what);
+      return { size, tag: tagOf(stream.headers), body: stream.body };
+    } catch (error) {
+      stream.discard();
+      throw error;
+    }
   }
 
   /** A bucket that is not there is no missing object. */
-  async #assertNoObject({ body }: S3Stream, what: string): Promise<undefined> {
-    if (findText(await text(body), 'Code') === 'NoSuchBucket') throw new PavostoreError('store_refused', `${what}: 404 NoSuchBucket`);
+  #noRange({ status, body }: S3Reply, what: string): undefined {
+    if (status === 412) throw new PavostoreError('object_corrupt', `${what}: it was replaced while it was read`);
+    if (status === 416) throw new PavostoreError('object_corrupt', `${what}: it ends before the bytes that were asked for`);
+    if (findText(body.toString('utf8'), 'Code') === 'NoSuchBucket') throw new PavostoreError('store_refused', `${what}: 404 NoSuchBucket`);
     return undefined;
   }
 
@@ -139,12 +143,25 @@ export class S3Store implements ObjectStore {
       return;
     }
     const { parallel, partSize } = this.#options;
-    const client = this.#client;
-    await uploadInParts({ client, path: this.#pathOf(name), file, filePath: path, size, gate: this.#gate, parallel, partSize, ...options });
-    // The upload may have been ended by somebody else.
-    const head = await this.findObject(name, options.signal);
-    if (head?.size === size) return;
-    throw new PavostoreError('object_corrupt', `${this.place}/${name}: ${size} bytes were sent, the store has ${head?.size ?? 'none'}`);
+    const upload = {
+      client: this.#client,
+      path: this.#pathOf(name),
+      file,
+      filePath: path,
+      size,
+      gate: this.#gate,
+      parallel,
+      partSize,
+      ...options,
+    };
+    for (let sends = 1; ; sends++) {
+      await uploadInParts(upload);
+      // Somebody else may have ended the upload: by completing it, or without.
+      const head = await this.findObject(name, options.signal);
+      if (head?.size === size) return;
+      if (sends < limits.storeSendsMax) continue;
+      throw new PavostoreError('object_corrupt', `${this.place}/${name}: ${size} bytes were sent, the store has ${head?.size ?? 'none'}`);
+    }
   }
 
   async writeSmallObject(name: string, bytes: Buffer, condition?: WriteCondition, signal?: AbortSignal): Promise<boolean> {
@@ -217,7 +234,7 @@ function tagOf(headers: S3Stream['headers']): string | undefined {
 }
 
 /** The size of the whole object that a 206 tells, whose range must be the one that was asked for. */
-function totalOf({ headers }: S3Stream, { from, to }: { from: number; to: number | undefined }, what: string): number {
+function totalOf(headers: S3Stream['headers'], { from, to }: { from: number; to: number | undefined }, what: string): number {
   const text = headers['content-range'];
   const parts = typeof text === 'string' ? /^bytes (\d{1,16})-(\d{1,16})\/(\d{1,16})$/.exec(text) : null;
   const [first, last, size] = parts ? parts.slice(1).map(Number) : [];

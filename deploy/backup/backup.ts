@@ -15,6 +15,7 @@ import type { ObjectStore } from '../../shared/object-store.ts';
 import { placeCurrentName, placeManifestName, placeSliceName, readPlaceCurrent, verifyPlaceSlice } from '../../shared/place-layout.ts';
 import { openPublishLock } from '../publish/publish-lock.ts';
 import type { SplitProgress } from '../split/split-options.ts';
+import { assertApart } from './apart.ts';
 import { digestOf } from './file-digest.ts';
 
 export type BackupOptions = {
@@ -56,15 +57,16 @@ export type BackupReport = {
 };
 
 /**
- * Backs up a version. Throws `version_missing`, `manifest_malformed`, `current_malformed`, `slice_malformed` (damaged in DATA), `object_corrupt` (arrives
+ * Backs up a version. Throws `usage`, `version_missing`, `manifest_malformed`, `current_malformed`, `slice_malformed` (damaged in DATA), `object_corrupt` (arrives
  * damaged again and again), an error of the store, or the signal's reason. What was stored before that stays, and is of use to the next run.
  */
 export async function backupVersion(options: BackupOptions): Promise<BackupReport> {
   const startedMs = performance.now();
   const { store, signal } = options;
+  await assertApart(store, options.dataDir);
   const { manifest, current } = await readPublished(options.dataDir, options.id);
   // First of all what tells whether we may be here at all.
-  await readLatest(options);
+  await readLatest({ ...options, onWarning: undefined });
   await store.removeLeftovers();
   const slices = await new SliceBackup(options, manifest).run();
   await storeManifest(store, manifest, signal);

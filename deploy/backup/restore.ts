@@ -12,11 +12,12 @@ import type { Manifest, ManifestSlice } from '../../shared/manifest.ts';
 import type { ObjectStore } from '../../shared/object-store.ts';
 import { fetchSlice, placeManifestsPrefix, readPlaceCurrent, readPlaceManifest } from '../../shared/place-layout.ts';
 import { assertNotPinned, readStanding } from '../publish/announcement.ts';
-import { checkDiskSpace, rethrowWrite, writeError } from '../publish/disk.ts';
+import { checkDiskSpace, type Disk, rethrowWrite, writeError } from '../publish/disk.ts';
 import type { GuardSettings } from '../publish/guards.ts';
 import { publishVersion } from '../publish/publish.ts';
 import { openTemporaryFolder, removeStaleFolders, type TemporaryFolder } from '../publish/temporary-folder.ts';
 import type { SplitProgress } from '../split/split-options.ts';
+import { assertApart } from './apart.ts';
 import { digestOf } from './file-digest.ts';
 
 export type RestoreOptions = {
@@ -32,6 +33,7 @@ export type RestoreOptions = {
   readonly onProgress?: ((progress: SplitProgress) => void) | undefined;
   readonly onWarning?: ((message: string) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
+  readonly disk?: Disk | undefined;
 };
 
 /** What was done. Sizes are bytes. */
@@ -55,13 +57,14 @@ export type RestoreReport = {
 const markPrefix = 'restore-';
 
 /**
- * Restores a version and publishes it. Throws `version_missing`, `current_malformed`, `manifest_malformed`, `object_missing`, `object_corrupt`, `disk_short`,
+ * Restores a version and publishes it. Throws `usage`, `version_missing`, `current_malformed`, `manifest_malformed`, `object_missing`, `object_corrupt`, `disk_short`,
  * `data_unwritable`, what publishing throws, an error of the store, or the signal's reason. What was fetched before that stays for the next run,
  * until something else tidies up DATA a minute later.
  */
 export async function restoreVersion(options: RestoreOptions): Promise<RestoreReport> {
   const startedMs = performance.now();
-  const { dataDir, store, publish = true, guards, onProgress, onWarning = () => {}, signal } = options;
+  const { dataDir, store, publish = true, guards, onProgress, onWarning = () => {}, signal, disk } = options;
+  await assertApart(store, dataDir);
   const { id, sequence } = await chooseVersion(options);
   // Before the long part what would make it vain.
   if (publish) assertNotPinned(await readStanding({ dataDir, onWarning }), dataDir, id);
@@ -81,6 +84,7 @@ export async function restoreVersion(options: RestoreOptions): Promise<RestoreRe
       sequenceAfter: sequence,
       onWarning,
       signal,
+      disk,
     });
     await tidyUp(folder, options, id);
     const { identity, totals } = manifest;

@@ -7,7 +7,7 @@ import { availableParallelism } from 'node:os';
 import { readCurrent, readManifest, readManifestAt, versionPath } from '../../shared/data-set.ts';
 import { PavostoreError } from '../../shared/errors.ts';
 import { limits } from '../../shared/limits.ts';
-import type { Identity, Manifest } from '../../shared/manifest.ts';
+import { entryCountOf, type Identity, type Manifest } from '../../shared/manifest.ts';
 import { findVersionId } from '../publish/version-list.ts';
 import { type Job, WorkerPool } from '../worker-pool.ts';
 import type { DiffResult, DiffSetup, DiffTask } from './diff-worker.ts';
@@ -49,7 +49,7 @@ export async function diffVersions(options: DiffOptions): Promise<DiffReport> {
     samplesMax,
   };
   const difference = await runTasks(planDiff(setup.before.identity, setup.after.identity), setup, options);
-  const [entriesBefore, entriesAfter] = [entriesOf(before.manifest), entriesOf(after.manifest)];
+  const [entriesBefore, entriesAfter] = [entryCountOf(before.manifest.identity), entryCountOf(after.manifest.identity)];
   const unchanged = entriesBefore - difference.removed - difference.changed;
   if (unchanged !== entriesAfter - difference.added - difference.changed) {
     // Each slice has as many records as its header says, unless it was made by something else than a split.
@@ -159,10 +159,6 @@ function sumOf(results: readonly DiffResult[], samplesMax: number): Difference {
   return sum;
 }
 
-function entriesOf({ identity }: Manifest): number {
-  return identity.slices.reduce((sum, { entries }) => sum + entries, 0);
-}
-
 function summaryOf(manifest: Manifest): DiffSummary {
-  return { id: manifest.id, entries: entriesOf(manifest), sliceCount: manifest.identity.sliceCount };
+  return { id: manifest.id, entries: entryCountOf(manifest.identity), sliceCount: manifest.identity.sliceCount };
 }

@@ -18,6 +18,7 @@ import {
   readPublications,
 } from '../../shared/data-set.ts';
 import { PavostoreError } from '../../shared/errors.ts';
+import { entryCountOf } from '../../shared/manifest.ts';
 import {
   formatPublications,
   noPublications,
@@ -38,25 +39,33 @@ export type Publisher = {
   readonly onWarning: (message: string) => void;
 };
 
-/** What is published, and what publishers did before. */
-export type Standing = { readonly current: Current | undefined; readonly publications: Publications };
+/** What is published, and what publishers did before. `sequenceLast`: the greatest sequence that is known to have been used. */
+export type Standing = { readonly current: Current | undefined; readonly publications: Publications; readonly sequenceLast: number };
 
-/** Reads both. What cannot be read is no reason not to publish: it is told, and counts as absent; the sequence then starts from the clock. */
+/** Reads both. What cannot be read is no reason not to publish: it is told, and counts as absent. A pin holds even where `current` cannot be read. */
 export async function readStanding({ dataDir, onWarning }: Pick<Publisher, 'dataDir' | 'onWarning'>): Promise<Standing> {
-  const orElse = (consequence: string) => (error: unknown) => {
-    onWarning(`${(error as Error).message}: ${consequence}`);
-    return undefined;
-  };
-  const current = await readCurrent(dataDir).catch(orElse('it is replaced, and what was published before is not known'));
-  const publications = await readPublications(dataDir).catch(orElse('it begins anew, and whether the version was pinned is not known'));
-  return { current, publications: withoutUnfinished(publications ?? noPublications, current) };
+  const current = await readCurrent(dataDir).catch((error: Error) => {
+    onWarning(`${error.message}: it is replaced, and what was published before is not known`);
+    return 'unreadable' as const;
+  });
+  const found = await readPublications(dataDir).catch((error: Error) => {
+    onWarning(`${error.message}: it begins anew, and whether the version was pinned is not known`);
+    return noPublications;
+  });
+  const sequenceLast = Math.max(
+    0,
+    ...found.list.map(({ sequence = 0 }) => sequence),
+    current === 'unreadable' ? 0 : (current?.sequence ?? 0),
+  );
+  if (current === 'unreadable') return { current: undefined, publications: found, sequenceLast };
+  return { current, publications: withoutUnfinished(found, current), sequenceLast };
 }
 
 /** How many entries the published version has; undefined when there is none, or its manifest cannot be read. */
 export async function entriesPublished(dataDir: string, { current }: Standing): Promise<number | undefined> {
   if (!current) return undefined;
   return await readManifest(dataDir, current.id).then(
-    ({ totals }) => totals.entries,
+    ({ identity }) => entryCountOf(identity),
     () => undefined,
   );
 }
@@ -89,8 +98,8 @@ export type Announcement = {
 };
 
 /**
- * Makes `id` the published version, or writes down why the guards refuse it. `pin` leaves `current` there from now on. Throws `version_refused`,
- * `publish_locked`, `disk_short`, `data_unwritable`.
+ * Makes `id` the published version, or writes down why the guards refuse it. `pin` leaves `current` there from now on. The new
+ * sequence is greater than any that is known, and than `sequenceAfter`. Throws `version_refused`, `publish_locked`, `disk_short`, `data_unwritable`.
  */
 export async function announce(
   publisher: Publisher,
@@ -106,8 +115,11 @@ export async function announce(
     await writePublications(publisher, { ...publications, list });
     throw refusal(dataDir, id, reasons, last);
   }
-  const current = nextCurrent(last, id, Math.max(Date.now(), sequenceAfter + 1));
+  const current = nextCurrent(last, id, Math.max(Date.now(), sequenceAfter + 1, standing.sequenceLast + 1));
   const { sequence } = current;
+  if (!Number.isSafeInteger(sequence)) {
+    throw new PavostoreError('current_malformed', `${currentPath(dataDir)}: no sequence is left after ${standing.sequenceLast}`);
+  }
   const list = [...publications.list, { act, id, sequence, atMs, outcome, reasons }];
   await writePublications(publisher, { pin: act === 'pin' ? { id, sequence } : publications.pin, list });
   await replaceUnderLock({ disk, dataDir, lock, path: currentPath(dataDir), text: formatCurrent(current) });

@@ -38,19 +38,24 @@ export class PublishLock {
   }
 }
 
-/** Waits up to `waitMs` for the lock of `dataDir`. Throws `publish_locked`. */
+/** Waits up to `waitMs` for the lock of `dataDir`; says so once when that takes longer than a moment. Throws `publish_locked`. */
 export async function openPublishLock(
   dataDir: string,
-  options: { waitMs?: number; signal?: AbortSignal | undefined } = {},
+  options: { waitMs?: number; signal?: AbortSignal | undefined; onWait?: ((message: string) => void) | undefined } = {},
 ): Promise<PublishLock> {
-  const { waitMs = limits.publishLockWaitMs, signal } = options;
+  const { waitMs = limits.publishLockWaitMs, signal, onWait = () => {} } = options;
   const path = join(dataDir, 'publish.lock');
   const token = randomBytes(16).toString('hex');
   const startedMs = performance.now();
+  let isTold = false;
   while (!(await createLock(path, token))) {
     if (await takeAwayStale(dataDir, path)) continue;
     const waitedMs = performance.now() - startedMs;
     if (waitedMs >= waitMs) throw new PavostoreError('publish_locked', `${path}: held by another process for ${formatDuration(waitedMs)}`);
+    if (!isTold && waitedMs >= limits.publishLockTellMs) {
+      isTold = true;
+      onWait(`${path}: another process is publishing; waiting for it`);
+    }
     await delay(limits.publishLockRetryMs, undefined, { signal });
   }
   return new PublishLock(path, token);

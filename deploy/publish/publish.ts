@@ -25,7 +25,7 @@ import {
   versionsPath,
 } from '../../shared/data-set.ts';
 import { PavostoreError } from '../../shared/errors.ts';
-import { formatManifest, type Manifest, type ManifestSlice } from '../../shared/manifest.ts';
+import { entryCountOf, formatManifest, type Manifest, type ManifestSlice } from '../../shared/manifest.ts';
 import type { PublicationAct } from '../../shared/publications.ts';
 import { sliceHeaderSize } from '../../shared/slice-layout.ts';
 import { describe } from '../verify/slice-check.ts';
@@ -110,7 +110,7 @@ export async function publishPlaced(options: AnnounceOptions): Promise<Current |
 /** Runs `act` under the lock of `dataDir`. Throws `publish_locked`. */
 export async function withPublisher<T>(options: PublisherOptions, act: (publisher: Publisher) => Promise<T>): Promise<T> {
   const { dataDir, signal, disk = realDisk, onWarning = () => {}, lockWaitMs } = options;
-  const lock = await openPublishLock(dataDir, { signal, ...(lockWaitMs === undefined ? {} : { waitMs: lockWaitMs }) });
+  const lock = await openPublishLock(dataDir, { signal, onWait: onWarning, ...(lockWaitMs === undefined ? {} : { waitMs: lockWaitMs }) });
   try {
     return await act({ disk, dataDir, lock, onWarning });
   } finally {
@@ -127,11 +127,11 @@ async function validateAndAnnounce(publisher: Publisher, candidate: Candidate): 
   const { act, id, problems, guards, replaces, sequenceAfter, dryRun = false } = candidate;
   const { dataDir } = publisher;
   // Again: what was verified without the lock may have been pruned meanwhile.
-  const { totals } = await readManifest(dataDir, id);
+  const { identity } = await readManifest(dataDir, id);
   const standing = await readStanding(publisher);
   if (act !== 'pin') assertNotPinned(standing, dataDir, id);
   assertReplaces(standing, dataDir, id, replaces);
-  const facts = { problems, entries: totals.entries, entriesPublished: await entriesPublished(dataDir, standing) };
+  const facts = { problems, entries: entryCountOf(identity), entriesPublished: await entriesPublished(dataDir, standing) };
   const verdict = judge(facts, guards);
   if (dryRun && verdict.outcome === 'refused') throw refusal(dataDir, id, verdict.reasons, standing.current);
   if (dryRun) return undefined;

@@ -4,7 +4,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { type Current, readCurrent, readManifest, readPublications, versionPath, versionsPath } from '../../shared/data-set.ts';
 import { PavostoreError } from '../../shared/errors.ts';
 import { isVersionId } from '../../shared/manifest.ts';
-import { type Publications, withoutUnfinished } from '../../shared/publications.ts';
+import { noPublications, type Publications, withoutUnfinished } from '../../shared/publications.ts';
 
 export type VersionState = 'current' | 'previous' | 'pinned' | 'refused' | 'forced' | 'damaged';
 
@@ -34,10 +34,14 @@ export type VersionList = {
   readonly versions: readonly ListedVersion[];
 };
 
-/** Throws `current_malformed`, `publications_malformed`. */
-export async function listVersions(dataDir: string): Promise<VersionList> {
-  const current = await readCurrent(dataDir);
-  const publications = withoutUnfinished(await readPublications(dataDir), current);
+/** Throws `current_malformed`, `publications_malformed`; with `onTrouble` it tells them instead, and lists what it knows. */
+export async function listVersions(dataDir: string, onTrouble?: (message: string) => void): Promise<VersionList> {
+  const tell = (error: Error): undefined => {
+    if (!onTrouble) throw error;
+    onTrouble(error.message);
+  };
+  const current = await readCurrent(dataDir).catch(tell);
+  const publications = withoutUnfinished((await readPublications(dataDir).catch(tell)) ?? noPublications, current);
   const ids = await versionIdsIn(dataDir);
   const versions = await Promise.all(ids.map(async (id) => await describeVersion(dataDir, id, current, publications)));
   return { current, publications, versions: versions.sort((a, b) => newestMsOf(b) - newestMsOf(a) || (a.id < b.id ? -1 : 1)) };

@@ -1,6 +1,6 @@
 // `pavostore versions`: what lies in the data folder, and which of it is published.
 
-import { commonOptions, defineCommand } from '../../shared/command.ts';
+import { commonOptions, defineCommand, exitCode } from '../../shared/command.ts';
 import { formatCount, formatSize } from '../../shared/quantities.ts';
 import type { ListedVersion, VersionList } from './version-list.ts';
 
@@ -14,7 +14,10 @@ export const versionsCommand = defineCommand({
   ],
   run: async ({ data, json }) => {
     const { listVersions } = await import('./version-list.ts');
-    const list = await listVersions(data);
+    const list = await listVersions(data, (message) => {
+      console.error(`pavostore: ${message}`);
+      process.exitCode = exitCode.failed;
+    });
     console.log(json ? JSON.stringify(toJson(list)) : format(list));
   },
 });

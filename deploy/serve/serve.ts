@@ -44,7 +44,8 @@ export async function serve(options: ServeOptions): Promise<void> {
   await started.catch(() => undefined);
 }
 
-async function prepareData({ files, dataDir, source }: ServeOptions): Promise<void> {
+/** Sees to it that what is published was made of the files. Throws what `splitFiles` throws, where nothing was published before. */
+export async function prepareData({ files, dataDir, source }: Pick<ServeOptions, 'files' | 'dataDir' | 'source'>): Promise<void> {
   if (files.length === 0 || (await isUpToDate(dataDir, files, source))) return;
   const progress = openProgressDisplay(process.stderr);
   try {

@@ -8,7 +8,7 @@ import { limits } from '../../shared/limits.ts';
 import { TestCluster } from '../cluster/cluster-harness.ts';
 import { randomFrom } from '../cluster/hostile-input.ts';
 import { getRequest, percentEncode, RawConnection } from '../raw-http.ts';
-import { CheckedLoad, formatLatencies } from './checked-load.ts';
+import { ClientLoad, formatLatencies } from './client-load.ts';
 
 const seed = Number(process.env.TEST_SEED ?? Date.now() % 2 ** 32);
 const isLong = process.env.CHAOS_SECONDS !== undefined;
@@ -76,7 +76,7 @@ test('a connection is kept for longer than its client is told', async () => {
 });
 
 test('a thousand connections that send a byte now and then are closed in time, and cost the others next to nothing', async () => {
-  const load = new CheckedLoad({ routers: [cluster.address], records, absent: ['nobody'], connections: 16, seed });
+  const load = new ClientLoad({ routers: [cluster.address], records, absent: ['nobody'], connections: 16, seed });
   await pause(3_000);
   const undisturbed = load.takeLatencies();
   const startedMs = performance.now();

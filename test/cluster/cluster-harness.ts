@@ -199,5 +199,5 @@ function filesBelow(dir: string): string[] {
 }
 
 function isOfDataSet(path: string): boolean {
-  return path === 'current' || /^versions\/[0-9a-f]{32}\/(manifest\.json|slices\/\d{4}\.slice)$/.test(path);
+  return /^(current|publications\.json)$/.test(path) || /^versions\/[0-9a-f]{32}\/(manifest\.json|slices\/\d{4}\.slice)$/.test(path);
 }

@@ -2,6 +2,7 @@
 
 import '../cluster/compile-cache.ts';
 import { type ChildProcess, spawn } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -35,6 +36,12 @@ export async function readRecords(dataDir: string): Promise<Map<string, string>>
     }
   }
   return records;
+}
+
+/** The bytes of a version's files by name, one character a byte. */
+export function filesOf(dataDir: string, id: string): Map<string, string> {
+  const entries = readdirSync(versionPath(dataDir, id), { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  return new Map(entries.map(({ parentPath, name }) => [name, readFileSync(join(parentPath, name), 'latin1')]));
 }
 
 /** What lies in a data folder beside `current`, `publications.json`, `versions` and what the test expects: nothing, when all was tidied up. */

@@ -338,7 +338,7 @@ export class S3Server {
       etag: etag!.replace(/&(#34|quot);/g, '"'),
     }));
     const parts = this.#partsOf(uploadId);
-    const target = join(this.#options.root, `receiving-${uploadId}`);
+    const target = join(this.#options.root, `receiving-${randomBytes(8).toString('hex')}`);
     const md5 = createHash('md5');
     writeFileSync(target, '');
     for (const [i, { partNumber, etag }] of wanted.entries()) {

@@ -5,6 +5,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 import type { SliceRanges } from '../../shared/slice-ranges.ts';
 import type { StatusReport } from '../../shared/status-report.ts';
+import { parseVersionUse, type VersionUse, versionUseHeader } from '../../shared/version-use.ts';
 
 export const statusOfKey = { found: 0, missing: 1, notHeld: 2, loading: 3, corrupt: 4, deferred: 5 } as const;
 
@@ -23,12 +24,13 @@ export const honestReply: FakeReply = (good, response) => {
 
 export class FakeShard {
   readonly name: string;
-  readonly versionId: string;
+  /** Knob: the version that it reports; it answers for any. */
+  versionId: string;
   readonly sliceCount: number;
   readonly #server: Server;
   #counter = 0;
-  /** Knob: what it says of a key. */
-  answer: (key: string) => FakeAnswer = () => 'missing';
+  /** Knob: what it says of a key in a version. */
+  answer: (key: string, versionId: string) => FakeAnswer = () => 'missing';
   /** Knob: how it sends its replies. */
   reply: FakeReply = honestReply;
   /** Knob: how it sends its status; `good` is the true one. */
@@ -42,6 +44,8 @@ export class FakeShard {
   loading: SliceRanges = [];
   corrupt: SliceRanges = [];
   sequence = 1;
+  /** What the last poll of a router said of the versions that it uses. */
+  versionUse: VersionUse | undefined;
   /** Counter: the keys of each batch that came. */
   readonly batches: string[][] = [];
   readonly #arrivals: (() => void)[] = [];
@@ -52,8 +56,10 @@ export class FakeShard {
     this.sliceCount = options.sliceCount;
     this.kept = [[0, options.sliceCount - 1]];
     this.#server = createServer({ keepAliveTimeout: options.idleMs, keepAliveTimeoutBuffer: 0 }, (request, response) => {
-      if (request.url === '/status') this.replyStatus(JSON.stringify(this.report), response);
-      else this.#receive(request, response);
+      if (request.url === '/status') {
+        this.versionUse = parseVersionUse(request.headers[versionUseHeader]);
+        this.replyStatus(JSON.stringify(this.report), response);
+      } else this.#receive(request, response);
     });
   }
 
@@ -72,7 +78,14 @@ export class FakeShard {
   get report(): StatusReport {
     const slices = { kept: this.kept, loading: this.loading, yielding: [], corrupt: this.corrupt };
     const versions = [{ id: this.versionId, sequence: this.sequence, sliceCount: this.sliceCount, slices }];
-    return { name: this.name, incarnation: `of ${this.name}`, startedMs: 1, counter: ++this.#counter, state: this.state, versions };
+    return {
+      name: this.name,
+      incarnation: Buffer.from(this.name).toString('hex'),
+      startedMs: 1,
+      counter: ++this.#counter,
+      state: this.state,
+      versions,
+    };
   }
 
   /** Resolves when `count` batches have come since the start. */
@@ -99,7 +112,7 @@ export class FakeShard {
 
   #goodReply(body: Buffer, keys: readonly string[]): Buffer {
     const parts = keys.map((key) => {
-      const answer = this.answer(key);
+      const answer = this.answer(key, body.toString('hex', 1, 17));
       if (typeof answer === 'string') return Buffer.from([statusOfKey[answer]]);
       const head = Buffer.alloc(5);
       head.writeUInt32LE(answer.length, 1);

@@ -1,7 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { randomNumbers, zipfRanks, zipfShare } from '../../bench/zipf.ts';
-import { RecordCache, type RecordCacheOptions } from '../../shard/record-cache.ts';
+import { BucketReader } from '../../shard/bucket-reader.ts';
+import { DiskStore } from '../../shard/disk-store.ts';
+import { cacheLaneCount, RecordCache, type RecordCacheOptions } from '../../shard/record-cache.ts';
 import { keyHash32 } from '../../shared/key-hash.ts';
 
 const KiB = 1024;
@@ -214,6 +216,52 @@ describe('what a record cache takes', () => {
     );
     expect(cache.stats).toEqual(stats);
     expect(cache.get('a')).toBe('b');
+  });
+});
+
+describe('lanes', () => {
+  const match = { bytes: Buffer.alloc(0), valueStart: 0, valueEnd: 0 };
+  const anyStep = fc.record({
+    lane: fc.constantFrom(0, 1, 2, 1023, cacheLaneCount - 1),
+    key: fc.integer({ min: 0, max: 60 }).map((n) => `key-${n}`),
+    value: fc.string({ maxLength: 40 }),
+    isPut: fc.boolean(),
+  });
+
+  test.each([
+    ['their own hashes', keyHash32],
+    ['one hash for all', () => 0x9abcdef0],
+  ])('one key in two of them is two records, with %s', (_name, hashOf: (key: Buffer) => number) => {
+    fc.assert(
+      fc.property(fc.array(anyStep, { maxLength: 400 }), (steps) => {
+        const cache = new RecordCache({ bytes: 64 * KiB, recordSize: 60 });
+        const values = new Map<string, string>();
+        for (const { lane, key, value, isPut } of steps) {
+          const bytes = Buffer.from(key + value);
+          const hash = hashOf(Buffer.from(key));
+          if (isPut) {
+            cache.put(hash, bytes, 0, key.length, bytes.length, lane);
+            values.set(`${lane} ${key}`, bytes.toString('utf8', key.length));
+          } else if (cache.find(hash, bytes, 0, key.length, match, lane)) {
+            expect(match.bytes.toString('utf8', match.valueStart, match.valueEnd)).toBe(values.get(`${lane} ${key}`));
+          }
+        }
+      }),
+    );
+  });
+
+  test('a lane that is used again begins empty, however many versions came between', () => {
+    const reader = new BucketReader(() => {});
+    const store = new DiskStore({ cacheSize: 64 * KiB, recordSize: 60, reader });
+    const hash = keyHash32(Buffer.from('k'));
+    let before = store.openLane();
+    for (let version = 1; version < 3 * cacheLaneCount; version++) {
+      const lane = store.openLane();
+      expect(lane).not.toBe(before);
+      expect(store.cache.find(hash, Buffer.from('k'), 0, 1, match, lane)).toBe(false);
+      store.cache.put(hash, Buffer.from(`k${version}`), 0, 1, 1 + String(version).length, lane);
+      before = lane;
+    }
   });
 });
 

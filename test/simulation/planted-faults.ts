@@ -1,9 +1,11 @@
 // Faults to plant in the decisions, each one that somebody could make by an innocent change: the simulation must find every one of them.
 
+import { candidatesOf } from '../../router/version-choice.ts';
 import type { DecisionInput } from '../../shard/decide.ts';
+import { Leases } from '../../shard/leases.ts';
 import type { MemberView } from '../../shard/owners.ts';
 import { limits } from '../../shared/limits.ts';
-import { MemberTable } from '../../shared/member-table.ts';
+import { type Member, MemberTable } from '../../shared/member-table.ts';
 import { includesSlice, rangesOf } from '../../shared/slice-ranges.ts';
 import type { StatusReport, VersionReport } from '../../shared/status-report.ts';
 import { type Decisions, realDecisions as real } from './simulated-cluster.ts';
@@ -23,6 +25,22 @@ function seeing(change: (member: MemberView, nowMs: number) => MemberView): Deci
 
 function deciding(change: (input: DecisionInput) => ReturnType<Decisions['decide']>): Decisions {
   return { ...real, decide: change };
+}
+
+function planning(change: Decisions['planVersions']): Decisions {
+  return { ...real, planVersions: change };
+}
+
+function choosing(change: Decisions['chooseVersion']): Decisions {
+  return { ...real, chooseVersion: change };
+}
+
+/** Whatever it has of a version is all that it should have. */
+function settledMember(member: Member): Member {
+  if (!member.report) return member;
+  const { versions } = member.report;
+  const newest = versions.map((version) => ({ ...version, settled: true }));
+  return { ...member, report: { ...member.report, versions: newest } };
 }
 
 const yieldingAsKept = (version: VersionReport): VersionReport => {
@@ -73,6 +91,56 @@ export const plantedFaults: Readonly<Record<string, Decisions>> = {
   'nobody takes over from the dead': deciding((input) =>
     real.decide({ ...input, memory: { ...input.memory, orphanedSinceMs: new Map() } }),
   ),
+  'a version is dropped that routers use': {
+    ...real,
+    newLeases: (incarnation) => {
+      const leases = new Leases(incarnation);
+      leases.has = () => false;
+      return leases;
+    },
+  },
+  'a version is dropped that requests under way are bound to': {
+    ...real,
+    versionsInUse: (versions) => versions.slice(0, 1).map(({ id }) => id),
+  },
+  'a version is dropped without having been yielded': planning((input) => {
+    const plan = real.planVersions(input);
+    return { ...plan, end: [], drop: [...plan.drop, ...plan.end] };
+  }),
+  'a version is dropped before every router has seen that it yields': planning((input) =>
+    real.planVersions({ ...input, haveSeen: () => true }),
+  ),
+  'a version that nobody uses any more is kept': planning((input) => ({ ...real.planVersions(input), drop: [] })),
+  'a third version is opened': planning((input) => {
+    const plan = real.planVersions(input);
+    const isHeld = input.held.some(({ id }) => id === input.wanted?.id);
+    return { ...plan, open: isHeld ? undefined : input.wanted };
+  }),
+  'a version is finished that somebody has overtaken': planning((input) => {
+    const alone = input.members.filter(({ name }) => name === input.self);
+    const plan = real.planVersions(input);
+    const skipped = real.planVersions({ ...input, members: alone }).end;
+    return { ...plan, end: plan.end.filter((id) => skipped.includes(id)) };
+  }),
+  'a version is loaded that cannot be read': {
+    ...real,
+    wantedOf: ({ id, sequence }) => ({ version: { id, sequence }, isFallback: false, refused: [] }),
+    planVersions: (input) => real.planVersions({ ...input, isUnreadable: () => false }),
+  },
+  'a batch is answered from the newest version': { ...real, findVersion: (versions) => versions[0] },
+  'a router goes back to an older version': choosing((input) =>
+    real.chooseVersion({ ...input, serving: input.serving && { id: 'f'.repeat(32), sequence: 0 } }),
+  ),
+  'a router goes to a version as soon as each slice has one holder': choosing((input) =>
+    real.chooseVersion({ ...input, members: input.members.map(settledMember) }),
+  ),
+  'a router goes to a version that is not complete': choosing((input) => {
+    const choice = real.chooseVersion(input);
+    const [newest] = candidatesOf(input.members);
+    const isNewer = newest && input.serving && newest.sequence > input.serving.sequence;
+    return isNewer ? { ...choice, chosen: newest } : choice;
+  }),
+  'a request whose version is gone fails': { ...real, rebinds: false },
   'members are never forgotten': {
     ...real,
     newTable: (addresses) => {

@@ -52,6 +52,8 @@ export function runScenario(seed: number, decisions: Decisions = realDecisions):
 class Scenario {
   readonly cluster: SimulatedCluster;
   readonly #kind: Kind;
+  /** Versions are published, and routers come and go: else there are only more troubles of the members. */
+  readonly #hasNews: boolean;
   readonly #chance;
   #nameCount = 0;
   #isQuiet = false;
@@ -60,6 +62,7 @@ class Scenario {
     const chance = chanceFrom(seed);
     this.#chance = chance;
     this.#kind = chance.oneOf<Kind>(['graceful', 'stormy', 'stormy', 'listed', 'divided', 'divided']);
+    this.#hasNews = this.#kind !== 'divided' && chance.happens(0.6);
     const shardCount = chance.wholeBetween(3, 6);
     // With one replica all that keeps a slice is that somebody is careful.
     const replicas = this.#kind === 'divided' ? chance.oneOf([1, 1, 1, 2]) : chance.wholeBetween(1, 3);
@@ -133,12 +136,13 @@ class Scenario {
     const routers = [() => this.#stopRouter(), () => this.#restartRouter(), () => this.#idleRouter()];
     const division = [() => this.#delude(), () => this.#deludePair(), () => this.#deludePair(), () => this.#slowDown()];
     const choices = {
-      graceful: [...common, ...growth, ...news, ...news, ...routers],
-      stormy: [...common, ...growth, ...growth, ...storm, ...news, ...routers],
-      listed: [...common, ...storm, ...news, ...routers],
+      graceful: [...common, ...growth],
+      stormy: [...common, ...growth, ...growth, ...storm],
+      listed: [...common, ...storm],
       divided: [...division, ...division, () => this.#leave(1), () => this.#scaleOut(1)],
     };
-    this.#chance.oneOf(choices[this.#kind])();
+    const changes = this.#hasNews ? [...news, ...(this.#kind === 'graceful' ? news : []), ...routers] : [];
+    this.#chance.oneOf([...choices[this.#kind], ...changes])();
   }
 
   /** Cut as the one before, or in another way. */
@@ -223,8 +227,8 @@ class Scenario {
 
   /** SIGTERM, for good; in a fixed list until all is quiet. */
   #leave(count: number): void {
-    for (let i = 0; i < count && this.cluster.staying.length > 2; i++) {
-      const shard = this.#chance.oneOf(this.cluster.staying);
+    for (let i = 0; i < count && this.cluster.known.length > 2; i++) {
+      const shard = this.#chance.oneOf(this.cluster.known);
       this.cluster.note(`${shard.name} is told to leave`);
       shard.leave();
     }
@@ -233,8 +237,8 @@ class Scenario {
   /** SIGTERM, and a new process of the name when the old one is gone. */
   #rollingRestart(): void {
     const { cluster } = this;
-    if (cluster.staying.length < 2) return;
-    const shard = this.#chance.oneOf(cluster.staying);
+    if (cluster.known.length < 2) return;
+    const shard = this.#chance.oneOf(cluster.known);
     cluster.note(`${shard.name} is restarted`);
     shard.leave();
     const startAgain = (): void => {

@@ -3,9 +3,11 @@
 //
 // Checked at each step: nobody gives up the last copy of a slice that is in memory; nobody leaves with it, unless those that stay had the
 // time of its grace, or died; a router asks only who says that it holds the slice; `missing` comes only from a slice that is held, of the version
-// that was asked for; nobody holds three versions; no router binds an older version after it answered from a newer one.
+// that was asked for; nobody holds three versions; no router binds an older version after it answered from a newer one, goes to a version that
+// not everybody has who should, or needs to bind a request anew, unless it stood still.
 
 import { chooseVersion } from '../../router/version-choice.ts';
+import { wantedOf } from '../../shard/current-watch.ts';
 import { decide } from '../../shard/decide.ts';
 import { Leases } from '../../shard/leases.ts';
 import { followLeaving } from '../../shard/leave.ts';
@@ -29,10 +31,13 @@ export type Decisions = {
   readonly followLeaving: typeof followLeaving;
   readonly newTable: (fixedAddresses: readonly string[]) => MemberTable;
   readonly planVersions: typeof planVersions;
-  readonly newLeases: () => Leases;
+  readonly newLeases: (incarnation: string) => Leases;
   readonly chooseVersion: typeof chooseVersion;
   /** What a router names in its polls, of the version that it serves and those of requests under way. */
   readonly versionsInUse: (versions: readonly { readonly id: string }[]) => readonly string[];
+  readonly wantedOf: typeof wantedOf;
+  /** A request whose version is gone binds the next one. */
+  readonly rebinds: boolean;
   /** What a batch is looked up in. */
   readonly findVersion: (versions: readonly SimulatedVersion[], id: string) => SimulatedVersion | undefined;
 };
@@ -43,9 +48,11 @@ export const realDecisions: Decisions = {
   followLeaving,
   newTable: (fixedAddresses) => new MemberTable(fixedAddresses),
   planVersions,
-  newLeases: () => new Leases(),
+  newLeases: (incarnation) => new Leases(incarnation),
   chooseVersion,
   versionsInUse: (versions) => versions.map(({ id }) => id),
+  wantedOf,
+  rebinds: true,
   findVersion: (versions, id) => versions.find((version) => version.id === id),
 };
 
@@ -63,13 +70,16 @@ export type ClusterOptions = {
   readonly isAsked: boolean;
 };
 
+/** As long as it takes the shards to forget who left and to have what they should. */
+const membersSteadyMs = 60_000;
+
 /** Of the versions that a simulation cuts. */
 const sliceCountMost = 16;
 
 function describeVersions({ name, serving, versions }: SimulatedShard): string {
   const described = versions.map((version) => {
     const { kept, loading, yielding } = version.report(false).slices;
-    const role = version.endingSinceMs !== undefined ? 'ending' : version.id === serving ? 'serving' : 'other';
+    const role = version.endsFromReport !== undefined ? 'ending' : version.id === serving ? 'serving' : 'other';
     return `${short(version)} ${role}, kept ${countSlices(kept)}, loading ${countSlices(loading)}, yielding ${countSlices(yielding)}`;
   });
   return `${name} holds ${described.join(' and ')}`;
@@ -113,6 +123,8 @@ export class SimulatedCluster {
   readonly #views = new Map<string, { readonly addresses: readonly string[]; readonly untilMs: number }>();
   /** Processes that ended without having been released, and what they held. */
   readonly #deaths: { readonly atMs: number; readonly slices: readonly string[] }[] = [];
+  /** When a shard started, left or died last. */
+  #membersChangedMs = 0;
   #processCount = 0;
   #routerCount = 0;
   #fairSinceMs = Number.NEGATIVE_INFINITY;
@@ -132,9 +144,15 @@ export class SimulatedCluster {
     return [...this.shards.values()].filter(({ leavingSinceMs }) => leavingSinceMs === undefined);
   }
 
+  /** Those that stay and that all others know. */
+  get known(): readonly SimulatedShard[] {
+    return this.staying.filter(({ bornMs }) => this.clock.nowMs - bornMs > limits.membersSettleMs);
+  }
+
   start(name: string, address: string = this.newAddress(), leaveGraceMs: number = limits.leaveGraceDefaultMs): SimulatedShard {
     const shard = new SimulatedShard(this, { name, address, incarnation: `start ${++this.#processCount}`, leaveGraceMs });
     this.shards.set(address, shard);
+    this.#membersChangedMs = this.clock.nowMs;
     this.note(`${name} starts at ${address}`);
     return shard;
   }
@@ -192,6 +210,7 @@ export class SimulatedCluster {
     this.slow.clear();
     this.delusions.clear();
     this.#views.clear();
+    for (const router of this.routers) router.goOn();
     this.#fairSinceMs = this.clock.nowMs;
     this.note('all is quiet');
   }
@@ -220,12 +239,39 @@ export class SimulatedCluster {
   }
 
   hasOpened(shard: SimulatedShard): void {
+    const unreadable = shard.versions.find(({ id }) => this.data.unreadable.has(id));
+    if (unreadable) this.fail(`${shard.name} opens version ${short(unreadable)}, which cannot be read`);
     if (shard.versions.length > 2) this.fail(`${shard.name} holds ${shard.versions.length} versions`);
+  }
+
+  /** A router that has served another version goes to this one. */
+  hasSwitched(router: SimulatedRouter, version: { readonly id: string; readonly sequence: number; readonly sliceCount: number }): void {
+    const areMembersSteady = this.clock.nowMs - this.#membersChangedMs > membersSteadyMs && this.staying.length === this.shards.size;
+    // One that stood still goes to whatever is whole, when its own version is gone.
+    if (!this.#isGraceful || router.stoodStillLately || !areMembersSteady || !this.#isYoung(version)) return;
+    for (let i = 0; i < version.sliceCount; i++) {
+      const copies = this.staying.filter((shard) => shard.has(version.id, i)).length;
+      if (copies < Math.min(this.replicas, this.staying.length))
+        this.fail(`${router.name} serves version ${short(version)}, of which slice ${i} has ${copies} copies`);
+    }
+  }
+
+  /** Published so lately that nobody has waited in vain for it. */
+  #isYoung({ sequence }: { readonly sequence: number }): boolean {
+    return this.clock.nowMs - (sequence - 1_000_000) < limits.versionFlipMs;
   }
 
   hasDropped(shard: SimulatedShard, version: SimulatedVersion): void {
     this.note(`${shard.name} drops version ${short(version)}`);
     if (shard.versions.length === 0) this.fail(`${shard.name} dropped the only version that it had, ${short(version)}`);
+    const user = this.routers.find((router) => router.version?.id === version.id && !router.stoodStillLately);
+    if (this.#isGraceful && user) this.fail(`${shard.name} dropped version ${short(version)}, which ${user.name} serves`);
+  }
+
+  /** Nobody whom the router knows holds what a request is bound to. */
+  needsRebinding(router: SimulatedRouter, version: { readonly id: string; readonly sequence: number }): void {
+    if (!this.#isGraceful || router.stoodStillLately || !router.wasWhole) return;
+    this.fail(`${router.name} must bind a request of version ${short(version)} anew, though it did not stand still`);
   }
 
   /** A request got no answer, though it was bound anew. */
@@ -249,7 +295,7 @@ export class SimulatedCluster {
     // In bad weather it may have seen nobody who stays.
     if (!this.#isGraceful && !byGrace && !this.#couldSeeSomebody(shard)) return;
     for (const version of shard.versions) {
-      if (version.endingSinceMs !== undefined || this.#isSuperseded(version)) continue;
+      if (version.endsFromReport !== undefined || this.#isSuperseded(version)) continue;
       for (let i = 0; i < version.sliceCount; i++) {
         if (!version.has(i) || this.#hasCopy(version.id, i) || this.#deathExcuses(version.id, i)) continue;
         this.fail(`${shard.name} left with the last copy of slice ${i} of version ${short(version)}`);
@@ -301,6 +347,7 @@ export class SimulatedCluster {
 
   #end(shard: SimulatedShard, { isDeath }: { isDeath: boolean }): void {
     shard.isGone = true;
+    this.#membersChangedMs = this.clock.nowMs;
     this.shards.delete(shard.address);
     const slices = shard.versions.flatMap(({ id, states }) => states.flatMap((_, i) => (shard.has(id, i) ? `${id}/${i}` : [])));
     if (isDeath) this.#deaths.push({ atMs: this.clock.nowMs, slices });

@@ -15,7 +15,7 @@ export type SimulatedPollerOptions = {
   /** It stands still: what comes meanwhile is lost. */
   readonly isStopped?: () => boolean;
   /** Of a router: what each of its polls says. */
-  readonly versionUse?: () => VersionUse;
+  readonly versionUse?: () => Omit<VersionUse, 'seen'>;
   /** After each answer that changed the table, and after each round. */
   readonly onChange: () => void;
 };
@@ -82,7 +82,7 @@ export class SimulatedPoller {
       if (this.#askAgain.delete(address)) this.#ask(address);
     };
     cluster.send(self, address, {
-      use: versionUse?.(),
+      use: versionUse && { ...versionUse(), seen: table.reportFrom(address) },
       onReport: (report: StatusReport) => end(() => table.answered(address, report, cluster.clock.nowMs, askedMs)),
       onSilence: (refused: boolean) => end(() => table.silent(address, cluster.clock.nowMs, refused, askedMs)),
     });

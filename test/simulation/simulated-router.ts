@@ -10,6 +10,7 @@ import type { Member } from '../../shared/member-table.ts';
 import { includesSlice } from '../../shared/slice-ranges.ts';
 import type { SimulatedCluster } from './simulated-cluster.ts';
 import { SimulatedPoller } from './simulated-poller.ts';
+import type { Chance } from './virtual-world.ts';
 
 /** The name of a member in place of the lane to it. */
 type NamedLane = { readonly name: string; readonly address: string };
@@ -56,9 +57,19 @@ export class SimulatedRouter {
     return this.#cluster.clock.nowMs < this.#stoppedUntilMs;
   }
 
+  /** It stood still within the last time that its leases may have run out in, and what came of it may take. */
+  get stoodStillLately(): boolean {
+    return this.#cluster.clock.nowMs < this.#stoppedUntilMs + 10_000;
+  }
+
   /** SIGSTOP, and SIGCONT later. */
   stop(forMs: number): void {
-    this.#stoppedUntilMs = this.#cluster.clock.nowMs + forMs;
+    this.#stoppedUntilMs = Math.max(this.#stoppedUntilMs, this.#cluster.clock.nowMs + forMs);
+  }
+
+  /** SIGCONT, now. */
+  goOn(): void {
+    this.#stoppedUntilMs = Math.min(this.#stoppedUntilMs, this.#cluster.clock.nowMs);
   }
 
   /** The members that it would ask for a key of the slice. */
@@ -69,19 +80,20 @@ export class SimulatedRouter {
   /** A request for a key of the slice comes: it is answered in its time. */
   ask(share: number): void {
     const version = this.#version;
-    if (!version || this.isStopped) return;
+    const { clock, chance } = this.#cluster;
+    if (!version || this.isGone) return;
+    // What comes while it stands still waits in a socket; of that a little is enough.
+    if (this.isStopped) return chance.happens(0.02) ? clock.after(this.#stoppedUntilMs - clock.nowMs, () => this.ask(share)) : undefined;
     if (version.sequence < this.#answeredSequence) {
       this.#cluster.fail(`${this.name} binds version ${short(version)} after an answer of sequence ${this.#answeredSequence}`);
     }
-    const { clock, chance } = this.#cluster;
     version.pending++;
     const wasWhole = this.wasWhole;
-    clock.after(chance.happens(0.1) ? chance.between(1, limits.deadlineDefaultMs) : chance.between(0.5, 5), () =>
-      this.#whenItRuns(() => {
-        version.pending--;
-        this.#try(version, share, { wasWhole, isRebound: false });
-      }),
-    );
+    clock.after(requestMs(chance), () => {
+      version.pending--;
+      // Its deadline passes meanwhile.
+      if (!this.isStopped) this.#try(version, share, { wasWhole, isRebound: false });
+    });
   }
 
   /** Nobody answers for a slice of what it serves; undefined: somebody does for each. */
@@ -99,18 +111,14 @@ export class SimulatedRouter {
       this.#answeredSequence = Math.max(this.#answeredSequence, version.sequence);
       return;
     }
-    if (request.isRebound) return this.#cluster.requestFailed(this, { version, sliceIndex, wasWhole: request.wasWhole });
-    const again = (): void => this.#try(this.#version!, share, { ...request, isRebound: true });
-    if (this.#version!.id !== version.id) return again();
+    if (!request.isRebound) this.#cluster.needsRebinding(this, version);
+    if (request.isRebound || !this.#cluster.decisions.rebinds)
+      return this.#cluster.requestFailed(this, { version, sliceIndex, wasWhole: request.wasWhole });
     // It may be that it stood still while the others went on.
     this.#poller.pollAfresh(this.#table.members.map(({ name }) => name));
-    this.#cluster.clock.after(limits.pollDeadlineMs, again);
-  }
-
-  #whenItRuns(act: () => void): void {
-    const { clock } = this.#cluster;
-    if (this.isStopped) clock.after(this.#stoppedUntilMs - clock.nowMs, act);
-    else act();
+    this.#cluster.clock.after(limits.pollDeadlineMs, () => {
+      if (!this.isStopped) this.#try(this.#version!, share, { ...request, isRebound: true });
+    });
   }
 
   #isAnswered(version: RoutedVersion, sliceIndex: number): boolean {
@@ -165,9 +173,16 @@ export class SimulatedRouter {
 
   #serve(version: RoutedVersion): void {
     this.#cluster.note(`${this.name} serves version ${short(version)}`);
+    if (this.#version) this.#cluster.hasSwitched(this, version);
     if (this.#version) this.#retiring = [...this.#retiring, this.#version];
     this.#version = version;
   }
+}
+
+/** Mostly a moment; some as long as a router may be told to wait. */
+function requestMs(chance: Chance): number {
+  if (chance.happens(0.9)) return chance.between(0.5, 5);
+  return chance.between(1, chance.happens(0.9) ? limits.deadlineDefaultMs : 8_000);
 }
 
 function lanesOf(version: RoutedVersion, sliceIndex: number): readonly NamedLane[] {

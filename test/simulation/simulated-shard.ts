@@ -1,7 +1,7 @@
 // A shard in virtual time: the real decisions of version-plan.ts, decide.ts, owners.ts and leases.ts over a real member table; what shard.ts and
 // holdings.ts do with them is done here on arrays of states.
 
-import { isTakenBack, wantedOf } from '../../shard/current-watch.ts';
+import { isTakenBack } from '../../shard/current-watch.ts';
 import { type Decision, noMemory } from '../../shard/decide.ts';
 import { type MemberView, noOwners, type Owners, viewOf } from '../../shard/owners.ts';
 import { noVersionMemory, type VersionMemory } from '../../shard/version-plan.ts';
@@ -20,6 +20,8 @@ export class SimulatedShard {
   readonly address: string;
   readonly incarnation: string;
   readonly startedMs: number;
+  /** The same by the clock of the simulation. */
+  readonly bornMs: number;
   readonly leaveGraceMs: number;
   readonly #cluster: SimulatedCluster;
   readonly #poller: SimulatedPoller;
@@ -47,10 +49,11 @@ export class SimulatedShard {
     this.address = options.address;
     this.incarnation = options.incarnation;
     this.leaveGraceMs = options.leaveGraceMs;
+    this.bornMs = cluster.clock.nowMs;
     // Its host's clock is its own; the table's times are not of it.
     this.startedMs = Math.round(1_000_000 + cluster.clock.nowMs + cluster.clockSkewOf(options.name));
     this.#table = cluster.decisions.newTable(cluster.fixedAddresses);
-    this.#leases = cluster.decisions.newLeases();
+    this.#leases = cluster.decisions.newLeases(this.incarnation);
     this.#poller = new SimulatedPoller({
       cluster,
       table: this.#table,
@@ -122,7 +125,7 @@ export class SimulatedShard {
     const leaving = decisions.followLeaving({
       self: this.name,
       members: this.#memberViews(),
-      versions: this.versions.filter(({ endingSinceMs }) => endingSinceMs === undefined),
+      versions: this.versions.filter(({ endsFromReport }) => endsFromReport === undefined),
       leavingSinceMs,
       graceMs: this.leaveGraceMs,
       coveredSinceMs: this.#coveredSinceMs,
@@ -157,7 +160,7 @@ export class SimulatedShard {
       : decisions.followOwners(this.#owners, members, { self: this.name, isFrozen, settleMs, nowMs });
     if (!this.#owners.inForce) return;
     if (this.versions.length > 0 || this.#poller.firstRoundDone) this.#planVersions(members);
-    for (const version of this.versions) if (version.endingSinceMs === undefined) this.#decide(version, members, isFrozen);
+    for (const version of this.versions) if (version.endsFromReport === undefined) this.#decide(version, members, isFrozen);
     this.#loadNext();
   }
 
@@ -165,14 +168,14 @@ export class SimulatedShard {
     const { clock, decisions, data } = this.#cluster;
     const { nowMs } = clock;
     const faultOf = (id: string): string | undefined => (data.unreadable.has(id) && !this.find(id) ? 'unreadable' : undefined);
-    const wanted = this.#current && wantedOf(this.#current, this.#publications, faultOf);
+    const wanted = this.#current && decisions.wantedOf(this.#current, this.#publications, faultOf);
     const plan = decisions.planVersions({
       self: this.name,
       members,
       held: this.versions.map((version) => ({
         id: version.id,
         sequence: version.sequence,
-        endingSinceMs: version.endingSinceMs,
+        endsFromReport: version.endsFromReport,
         isLeased: this.#leases.has(version.id, nowMs),
         isLoaded: this.#decisions.get(version.id)?.load.length === 0,
       })),
@@ -180,13 +183,13 @@ export class SimulatedShard {
       isFallback: wanted?.isFallback ?? false,
       isWithdrawn: (version) => this.#current !== undefined && isTakenBack(version, this.#current, this.#publications),
       isUnreadable: (id) => faultOf(id) !== undefined,
-      havePolledSince: (sinceMs) => this.#leases.havePolledSince(sinceMs, nowMs),
+      haveSeen: (counter) => this.#leases.haveSeen(counter, nowMs),
       memory: this.#versionMemory,
       nowMs,
     });
     this.#versionMemory = plan.memory;
     for (const { id, sequence } of plan.relabel) this.find(id)!.sequence = sequence;
-    for (const id of plan.end) this.find(id)!.end(nowMs);
+    for (const id of plan.end) this.find(id)!.end(this.#counter + 1);
     for (const id of plan.resume) this.find(id)!.end(undefined);
     this.serving = plan.serving;
     for (const id of plan.drop) this.#drop(id);
@@ -272,7 +275,7 @@ export class SimulatedShard {
     const others = this.versions.filter(({ id }) => id !== this.serving).toReversed();
     for (const version of [...served, ...others]) {
       const sliceIndex = this.#decisions.get(version.id)?.load.find((i) => version.states[i] === 'queued');
-      if (sliceIndex !== undefined && version.endingSinceMs === undefined) return { version, sliceIndex };
+      if (sliceIndex !== undefined && version.endsFromReport === undefined) return { version, sliceIndex };
     }
     return undefined;
   }

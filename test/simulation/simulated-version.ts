@@ -12,7 +12,7 @@ export class SimulatedVersion {
   sequence: number;
   isSettled = false;
   readonly #lastAskedMs: (number | undefined)[];
-  #endingSinceMs: number | undefined;
+  #endsFromReport: number | undefined;
   #report: VersionReport | undefined;
 
   constructor(version: { readonly id: string; readonly sequence: number; readonly sliceCount: number }) {
@@ -43,19 +43,19 @@ export class SimulatedVersion {
     if (this.states[i] === 'yielding') this.#lastAskedMs[i] = nowMs;
   }
 
-  /** Reported as yielding from `sinceMs` on; undefined: not any more. */
-  end(sinceMs: number | undefined): void {
-    this.#endingSinceMs = sinceMs;
+  /** Reported as yielding from this report on; undefined: not any more. */
+  end(fromReport: number | undefined): void {
+    this.#endsFromReport = fromReport;
     this.#report = undefined;
   }
 
-  get endingSinceMs(): number | undefined {
-    return this.#endingSinceMs;
+  get endsFromReport(): number | undefined {
+    return this.#endsFromReport;
   }
 
   /** The same object as long as nothing has changed: comparing reports is most of what a simulation does. */
   report(inUse: boolean): VersionReport {
-    const isEnding = this.#endingSinceMs !== undefined;
+    const isEnding = this.#endsFromReport !== undefined;
     const settled = this.isSettled && !isEnding;
     const known = this.#report;
     if (known?.sequence === this.sequence && known.inUse === inUse && known.settled === settled) return known;

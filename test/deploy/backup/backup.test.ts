@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, renameSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test, vi } from 'vitest';
 import { type BackupOptions, type BackupReport, backupVersion } from '../../../deploy/backup/backup.ts';
@@ -22,7 +22,7 @@ import { placeManifestName, placeSliceName, readPlaceCurrent } from '../../../sh
 import { publishRecords } from '../../data-sets.ts';
 import { bucket, makeRoot, openS3, startS3 } from '../../object-store/places.ts';
 import type { S3Seen } from '../../object-store/s3-server.ts';
-import { findDebris } from '../data-folder.ts';
+import { filesOf, findDebris } from '../data-folder.ts';
 
 const sliceCount = 8;
 
@@ -44,12 +44,6 @@ const restore = async (store: ObjectStore, dataDir: string, options: object = {}
   await restoreVersion({ dataDir, store, ...options });
 const check = async (dataDir: string, store: ObjectStore, options: Partial<CheckOptions> = {}): Promise<CheckReport> =>
   await checkBackup({ dataDir, store, nowMs: 10_000, ...options });
-
-/** The bytes of a version's files by name. */
-function filesOf(dataDir: string, id: string): Map<string, string> {
-  const names = readdirSync(versionPath(dataDir, id), { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
-  return new Map(names.map(({ parentPath, name }) => [name, readFileSync(join(parentPath, name)).toString('latin1')]));
-}
 
 async function expectRestored(store: ObjectStore, from: { dataDir: string; manifest: Manifest }): Promise<void> {
   const dataDir = join(makeRoot(), 'restored');
@@ -226,6 +220,17 @@ describe('a backup that is ended in the middle', () => {
     });
     await expect(backup(makeData().dataDir, openS3(server), { signal: controller.signal })).rejects.toThrow('told to end');
   });
+});
+
+test('a backup in the data folder, or around it, is wrong usage, links or not', async () => {
+  const { dataDir } = makeData();
+  const linked = join(makeRoot(), 'link');
+  symlinkSync(dataDir, linked);
+  for (const place of [dataDir, join(dataDir, 'backup', 'x'), join(dataDir, '..'), linked, join(linked, 'versions')]) {
+    await expect(backup(dataDir, openPlace(place)), place).rejects.toMatchObject({ code: 'usage' });
+    await expect(restore(openPlace(place), dataDir), place).rejects.toMatchObject({ code: 'usage' });
+  }
+  await backup(dataDir, openPlace(`${dataDir}-backup`));
 });
 
 describe('what is read back', () => {

@@ -6,6 +6,7 @@ import { pinVersion, rollbackVersion, unpinVersion } from '../../../deploy/publi
 import { findVersionId, listVersions } from '../../../deploy/publish/version-list.ts';
 import {
   currentPath,
+  formatCurrent,
   manifestPath,
   publicationsPath,
   readCurrent,
@@ -33,6 +34,13 @@ async function makePlaced(...versions: readonly Records[]): Promise<{ dataDir: s
     await publish(prepared, { disk, guards: anyShrink, publish: index < versions.length - 1 });
   }
   return { dataDir, ids };
+}
+
+/** What cannot be read when all versions are listed. */
+async function troubleOf(dataDir: string): Promise<string[]> {
+  const told: string[] = [];
+  expect((await listVersions(dataDir, (message) => told.push(message))).versions).toHaveLength(2);
+  return told;
 }
 
 describe('the guards', () => {
@@ -140,9 +148,11 @@ describe('publishing a version that lies in the folder', () => {
   test('goes on with a warning where the list of publications cannot be read', async () => {
     const { dataDir, ids } = await makePlaced(oldRecords, newRecords);
     await writeFile(publicationsPath(dataDir), 'nonsense');
+    expect(await troubleOf(dataDir)).toEqual([expect.stringContaining('not JSON')]);
     const warnings: string[] = [];
     const onWarning = (message: string): void => void warnings.push(message);
     await publishPlaced({ dataDir, act: 'publish', id: ids[1]!, guards: anyShrink, verify, disk, onWarning });
+    expect(await troubleOf(dataDir)).toEqual([]);
     expect(new Set(warnings)).toEqual(new Set([expect.stringMatching(/publications\.json: not JSON.*begins anew/)]));
     expect((await readPublications(dataDir)).list.map(({ id }) => id)).toEqual([ids[1]]);
   });
@@ -195,10 +205,20 @@ describe('a rollback', () => {
     const { dataDir, ids } = await makePlaced(oldRecords, newRecords);
     await writeFile(currentPath(dataDir), 'nonsense');
     await expect(rollbackVersion({ dataDir, force: false, verify, disk })).rejects.toMatchObject({ code: 'current_malformed' });
-    expect(await rollbackVersion({ dataDir, id: ids[0]!, force: false, verify, disk })).toMatchObject({
-      id: ids[0],
-      previousId: undefined,
-    });
+    const known = (await readPublications(dataDir)).list.at(-1)!.sequence!;
+    const back = await rollbackVersion({ dataDir, id: ids[0]!, force: false, verify, disk });
+    expect(back).toMatchObject({ id: ids[0], previousId: undefined });
+    expect(back.sequence).toBeGreaterThan(known);
+  });
+
+  test('counts on from the greatest sequence that is known, be it of the future, and a pin holds though current cannot be read', async () => {
+    const { dataDir, ids } = await makePlaced(oldRecords, newRecords);
+    const future = Date.now() + 86_400_000;
+    await writeFile(currentPath(dataDir), formatCurrent({ sequence: future, id: ids[0]!, previousId: undefined }));
+    await pinVersion({ dataDir, force: false, verify, disk });
+    await writeFile(currentPath(dataDir), '');
+    await expect(rollbackVersion({ dataDir, id: ids[1]!, force: false, verify, disk })).rejects.toMatchObject({ code: 'version_pinned' });
+    expect(await pinVersion({ dataDir, id: ids[1]!, force: false, verify, disk })).toMatchObject({ id: ids[1], sequence: future + 2 });
   });
 });
 

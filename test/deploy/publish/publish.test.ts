@@ -106,6 +106,12 @@ describe('the lock of publishers', () => {
   test('is waited for, in vain for a bounded time, and free again once closed', async () => {
     const dataDir = await makeFolder();
     const lock = await openPublishLock(dataDir);
+    const told: string[] = [];
+    const onWait = (message: string): void => void told.push(message);
+    await expect(openPublishLock(dataDir, { waitMs: limits.publishLockTellMs + 100, onWait })).rejects.toMatchObject({
+      code: 'publish_locked',
+    });
+    expect(told).toEqual([expect.stringContaining('another process is publishing')]);
     await expect(openPublishLock(dataDir, { waitMs: 100 })).rejects.toMatchObject({ code: 'publish_locked' });
     const waiting = openPublishLock(dataDir);
     await lock.close();

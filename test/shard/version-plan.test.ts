@@ -1,0 +1,196 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import type { MemberView } from '../../shard/owners.ts';
+import { noVersionMemory, type PlannedVersion, planVersions, type VersionPlan, type VersionPlanInput } from '../../shard/version-plan.ts';
+import { limits } from '../../shared/limits.ts';
+import type { SliceRanges } from '../../shared/slice-ranges.ts';
+import type { PublishedId, VersionReport } from '../../shared/status-report.ts';
+
+const all: SliceRanges = [[0, 3]];
+
+/** `'b2'`: version b, published under sequence 2. */
+function named(name: string): PublishedId {
+  return { id: name[0]!.repeat(32), sequence: Number(name.slice(1)) };
+}
+
+function held(name: string, more: Partial<PlannedVersion> = {}): PlannedVersion {
+  return { ...named(name), endsFromReport: undefined, isLeased: false, isLoaded: true, ...more };
+}
+
+function report(name: string, kept: SliceRanges, more: Partial<VersionReport> = {}): VersionReport {
+  return { ...named(name), sliceCount: 4, slices: { kept, loading: [], yielding: [], corrupt: [] }, ...more };
+}
+
+function member(name: string, versions: readonly VersionReport[], more: Partial<MemberView> = {}): MemberView {
+  return { name, zone: undefined, alive: true, leavingSinceMs: undefined, heldOut: false, askedMs: 0, versions, ...more };
+}
+
+function plan(more: Partial<VersionPlanInput>): VersionPlan {
+  return planVersions({
+    self: 'me',
+    members: [member('me', [])],
+    held: [],
+    wanted: undefined,
+    isFallback: false,
+    isWithdrawn: () => false,
+    isUnreadable: () => false,
+    haveSeen: () => true,
+    memory: noVersionMemory,
+    nowMs: 0,
+    ...more,
+  });
+}
+
+const id = (letter: string): string => letter.repeat(32);
+
+describe('a shard that holds nothing', () => {
+  test('opens what is published', () => {
+    expect(plan({ wanted: named('b2') }).open).toEqual(named('b2'));
+    expect(plan({}).open).toBeUndefined();
+    expect(plan({ wanted: named('b2'), isUnreadable: () => true }).open).toBeUndefined();
+  });
+
+  test('opens first what routers use, else what members serve, the newest of them', () => {
+    const used = member('x', [report('a1', all, { inUse: true }), report('b2', all)], { serving: id('b') });
+    expect(plan({ members: [used], wanted: named('c3') }).open).toEqual(named('a1'));
+    const serving = member('x', [report('a1', all), report('b2', [])], { serving: id('a') });
+    const newer = member('y', [report('b2', all)], { serving: id('b') });
+    expect(plan({ members: [serving, newer], wanted: named('c3') }).open).toEqual(named('b2'));
+  });
+
+  test('leaves out what members serve and it cannot read, and members that leave', () => {
+    const members = [member('x', [report('a1', all)], { serving: id('a') })];
+    expect(plan({ members, wanted: named('c3'), isUnreadable: (each) => each === id('a') }).open).toEqual(named('c3'));
+    expect(plan({ members: [{ ...members[0]!, leavingSinceMs: 0 }], wanted: named('c3') }).open).toEqual(named('c3'));
+  });
+});
+
+describe('a shard that serves a version', () => {
+  test('opens a newer one when its own is loaded, and none that is older or the same', () => {
+    expect(plan({ held: [held('a1')], wanted: named('b2') }).open).toEqual(named('b2'));
+    expect(plan({ held: [held('a1', { isLoaded: false })], wanted: named('b2') }).open).toBeUndefined();
+    expect(plan({ held: [held('b2')], wanted: named('a1') }).open).toBeUndefined();
+    expect(plan({ held: [held('a1')], wanted: named('a1') }).open).toBeUndefined();
+  });
+
+  test('takes the same content published again for what it has', () => {
+    const { relabel, open } = plan({ held: [held('a1')], wanted: named('a3') });
+    expect({ relabel, open }).toEqual({ relabel: [named('a3')], open: undefined });
+    expect(plan({ held: [held('a1')], wanted: named('a3'), isFallback: true }).relabel).toEqual([]);
+  });
+
+  test('never gives up the only one that it has', () => {
+    const members = [member('x', [report('b2', all)], { serving: id('b') })];
+    const { end, drop, serving } = plan({ held: [held('a1')], members, wanted: named('b2') });
+    expect({ end, drop, serving }).toEqual({ end: [], drop: [], serving: id('a') });
+  });
+});
+
+describe('a shard with two versions', () => {
+  const me = member('me', [report('b2', all), report('a1', all)]);
+
+  test('never opens a third', () => {
+    expect(plan({ held: [held('b2'), held('a1')], wanted: named('c3') }).open).toBeUndefined();
+  });
+
+  test('keeps the old one while a router uses it, and serves that', () => {
+    const { end, serving } = plan({ members: [me], held: [held('b2'), held('a1', { isLeased: true })] });
+    expect({ end, serving }).toEqual({ end: [], serving: id('a') });
+  });
+
+  test('ends the old one when no router uses it and a newer one is complete', () => {
+    const { end, drop, serving } = plan({ members: [me], held: [held('b2', { isLeased: true }), held('a1')] });
+    expect({ end, drop, serving }).toEqual({ end: [id('a')], drop: [], serving: id('b') });
+  });
+
+  test('keeps the old one while no newer one is complete', () => {
+    const half = member('me', [report('b2', [[0, 1]]), report('a1', all)]);
+    expect(plan({ members: [half], held: [held('b2'), held('a1')] }).end).toEqual([]);
+    const both = [half, member('x', [report('b2', [[2, 3]])])];
+    expect(plan({ members: both, held: [held('b2'), held('a1')] }).end).toEqual([id('a')]);
+    expect(plan({ members: [half, { ...both[1]!, alive: false }], held: [held('b2'), held('a1')] }).end).toEqual([]);
+  });
+
+  test('drops what ends when every router has seen that, and takes it back when one uses it after all', () => {
+    const ending = held('a1', { endsFromReport: 7 });
+    expect(plan({ members: [me], held: [held('b2'), ending], haveSeen: (counter) => counter < 7 }).drop).toEqual([]);
+    expect(plan({ members: [me], held: [held('b2'), ending], haveSeen: (counter) => counter <= 7 }).drop).toEqual([id('a')]);
+    const { resume, drop } = plan({ members: [me], held: [held('b2'), { ...ending, isLeased: true }] });
+    expect({ resume, drop }).toEqual({ resume: [id('a')], drop: [] });
+  });
+
+  test('lets no router keep an old version for longer than a bound', () => {
+    const versions = [held('b2'), held('a1', { isLeased: true })];
+    const { memory } = plan({ members: [me], held: versions });
+    expect(plan({ members: [me], held: versions, memory, nowMs: limits.versionBehindMaxMs - 1 }).end).toEqual([]);
+    expect(plan({ members: [me], held: versions, memory, nowMs: limits.versionBehindMaxMs }).end).toEqual([id('a')]);
+    const ended = [held('b2'), held('a1', { isLeased: true, endsFromReport: 7 })];
+    const atLast = plan({ members: [me], held: ended, memory, nowMs: limits.versionBehindMaxMs, haveSeen: () => false });
+    expect(atLast.drop).toEqual([id('a')]);
+  });
+
+  test('finishes the next one though a newer one is published', () => {
+    const loading = member('me', [report('b2', []), report('a1', all)]);
+    const other = member('x', [report('b2', []), report('a1', all)]);
+    const { end } = plan({ members: [loading, other], held: [held('b2', { isLoaded: false }), held('a1')], wanted: named('c3') });
+    expect(end).toEqual([]);
+  });
+
+  test('skips the next one when it is taken back, but not for being only the one before a refused one', () => {
+    const loading = member('me', [report('b2', []), report('a1', all)]);
+    const skip = { members: [loading], held: [held('b2'), held('a1', { isLeased: true })], isWithdrawn: () => true };
+    expect(plan({ ...skip, wanted: named('c3') }).end).toEqual([id('b')]);
+    expect(plan({ ...skip, wanted: named('b2'), isFallback: true }).end).toEqual([]);
+  });
+
+  test('skips the next one when a member that lacks it has a newer one, which is wanted here too', () => {
+    const loading = member('me', [report('b2', []), report('a1', all)]);
+    const ahead = member('x', [report('c3', []), report('a1', all)]);
+    const versions = [held('b2'), held('a1', { isLeased: true })];
+    expect(plan({ members: [loading, ahead], held: versions, wanted: named('c3') }).end).toEqual([id('b')]);
+    expect(plan({ members: [loading, ahead], held: versions, wanted: named('b2') }).end).toEqual([]);
+    const both = member('x', [report('c3', []), report('b2', all)]);
+    expect(plan({ members: [loading, both], held: versions, wanted: named('c3') }).end).toEqual([]);
+    expect(plan({ members: [loading, { ...ahead, leavingSinceMs: 0 }], held: versions, wanted: named('c3') }).end).toEqual([]);
+  });
+
+  test('gives up an old one that is complete, when the one that routers use can never be: the next one needs its room', () => {
+    const views = [member('me', [report('b2', [[0, 2]]), report('a1', all)]), member('x', [report('c3', []), report('a1', all)])];
+    const { end, serving } = plan({ members: views, held: [held('b2', { isLeased: true }), held('a1')], wanted: named('c3') });
+    expect({ end, serving }).toEqual({ end: [id('a')], serving: id('b') });
+  });
+
+  test('lets the version between go when the old one is published again', () => {
+    const { relabel, end, serving } = plan({ members: [me], held: [held('b2'), held('a1')], wanted: named('a3') });
+    expect({ relabel, end, serving }).toEqual({ relabel: [named('a3')], end: [id('b')], serving: id('a') });
+  });
+});
+
+test('whatever is held and reported: something is served, nothing served is given up, at most one is opened', () => {
+  const letters = fc.constantFrom('a', 'b', 'c', 'd');
+  const anyName = fc.tuple(letters, fc.integer({ min: 1, max: 9 })).map(([letter, sequence]) => `${letter}${sequence}`);
+  const kept = fc.constantFrom<SliceRanges>(all, [[0, 1]], [[2, 3]], []);
+  const anyReport = fc.tuple(anyName, kept, fc.boolean()).map(([name, ranges, inUse]) => report(name, ranges, { inUse }));
+  const anyMember = fc
+    .tuple(fc.constantFrom('x', 'y', 'z'), fc.uniqueArray(anyReport, { maxLength: 2, selector: (each) => each.id }), fc.boolean())
+    .map(([name, versions, alive]) => member(name, versions, { alive, serving: versions[0]?.id }));
+  const anyHeld = fc
+    .tuple(anyName, fc.option(fc.nat(9), { nil: undefined }), fc.boolean(), fc.boolean())
+    .map(([name, endsFromReport, isLeased, isLoaded]) => held(name, { endsFromReport, isLeased, isLoaded }));
+  const anyHeldList = fc.uniqueArray(anyHeld, { maxLength: 2, selector: (each) => each.id });
+  fc.assert(
+    fc.property(
+      anyHeldList,
+      fc.array(anyMember, { maxLength: 3 }),
+      fc.option(anyName, { nil: undefined }),
+      fc.boolean(),
+      (versions, members, name, seen) => {
+        const result = plan({ held: versions, members, wanted: name === undefined ? undefined : named(name), haveSeen: () => seen });
+        expect(result.serving === undefined).toBe(versions.length === 0);
+        expect([...result.end, ...result.drop]).not.toContain(result.serving);
+        expect(versions.length - result.drop.length + (result.open ? 1 : 0)).toBeLessThanOrEqual(2);
+        if (result.open) expect(versions.map((each) => each.id)).not.toContain(result.open.id);
+      },
+    ),
+  );
+});
