@@ -1,118 +1,101 @@
-// Load that never pauses and looks at every answer: some connections, each of a client that knows one router or more, asks for one key after
-// the other, and goes to the next router when a connection ends. What is not a right answer is kept, of the rest only how long it took.
+// Load that checks every answer against the version that it names: GETs and /mgets, on connections of their own to one router, one request after
+// the other. An answer may be of any version that was published, but of none that is older than what this router had answered before
+// the request was sent.
 
 import { setTimeout as pause } from 'node:timers/promises';
 import { randomFrom } from '../cluster/hostile-input.ts';
-import type { Records } from '../data-sets.ts';
 import { getRequest, percentEncode, RawConnection } from '../raw-http.ts';
+import type { PublishedData } from './published-data.ts';
 
-export type Failure = {
-  readonly key: string;
-  /** 0: the connection ended without an answer. */
-  readonly status: number;
-  readonly said: string;
-  readonly router: string;
-  readonly startMs: number;
-  readonly tookMs: number;
-};
-
-export type Latencies = {
-  readonly count: number;
-  readonly p50Ms: number;
-  readonly p99Ms: number;
-  readonly p999Ms: number;
-  readonly maxMs: number;
-};
-
-export type CheckedLoadOptions = {
-  readonly routers: readonly string[];
-  /** Present keys with their values, as text; what else is asked for is absent. */
-  readonly records: Records;
-  readonly absent: readonly string[];
-  readonly connections: number;
-  readonly seed: number;
-  /** Between an answer and the next request of a connection: the machine should be busy with the cluster, not with its clients. */
-  readonly pauseMs?: number;
-};
+const mgetKeys = 40;
 
 export class CheckedLoad {
-  /** Answers that are neither right nor an honest failure: wrong values, false 404s. */
-  readonly wrong: Failure[] = [];
-  readonly failures: Failure[] = [];
-  readonly #options: CheckedLoadOptions;
-  readonly #keys: readonly string[];
+  readonly counts = { gets: 0, mgets: 0, mgetKeys: 0 };
+  /** What was wrong; the first ones only. */
+  readonly faults: string[] = [];
+  /** The slowest answer, in milliseconds. */
+  slowestMs = 0;
+  /** Publications of which something was answered. */
+  readonly seen = new Set<number>();
+  readonly #address: string;
+  readonly #data: PublishedData;
   readonly #running: Promise<void>[];
-  #tookMs: number[] = [];
-  #count = 0;
+  /** No answer may be of a publication before this one. */
+  #floor = 0;
   #stopped = false;
 
-  constructor(options: CheckedLoadOptions) {
-    this.#options = options;
-    this.#keys = [...options.records.keys(), ...options.absent];
-    this.#running = Array.from({ length: options.connections }, (_, i) => this.#run(i));
+  constructor(address: string, data: PublishedData, options: { seed: number; connections: number }) {
+    this.#address = address;
+    this.#data = data;
+    this.#running = Array.from({ length: options.connections }, (_, i) => this.#run(randomFrom(options.seed + i), i % 4 === 3));
   }
 
-  /** Requests so far. */
-  get count(): number {
-    return this.#count;
-  }
-
-  /** Of the answers since the last call. */
-  takeLatencies(): Latencies {
-    const latencies = latenciesOf(this.#tookMs);
-    this.#tookMs = [];
-    return latencies;
-  }
-
+  /** Rejects when a connection broke. */
   async stop(): Promise<void> {
     this.#stopped = true;
     await Promise.all(this.#running);
   }
 
-  async #run(index: number): Promise<void> {
-    const { routers, seed, pauseMs = 5 } = this.#options;
-    const random = randomFrom(seed + index);
-    for (let turn = index; !this.#stopped; turn++) {
-      const router = routers[turn % routers.length]!;
-      const connection = await RawConnection.open(router).catch(() => undefined);
-      if (!connection) {
-        // Nobody has lost a request by that: it has not been sent. With one router alone there is nowhere else to go.
-        await pause(pauseMs);
-        continue;
-      }
-      while (!this.#stopped && (await this.#ask(connection, router, this.#keys[random() % this.#keys.length]!))) await pause(pauseMs);
-      connection.close();
+  async #run(random: () => number, isMget: boolean): Promise<void> {
+    const connection = await RawConnection.open(this.#address);
+    const anyKey = (): number => random() % this.#data.keys.length;
+    while (!this.#stopped) {
+      const startMs = performance.now();
+      if (isMget) await this.#mget(connection, Array.from({ length: mgetKeys }, anyKey));
+      else await this.#get(connection, anyKey());
+      this.slowestMs = Math.max(this.slowestMs, performance.now() - startMs);
+      await pause(2);
     }
+    connection.close();
   }
 
-  /** False when the connection has ended. */
-  async #ask(connection: RawConnection, router: string, key: string): Promise<boolean> {
-    const startMs = performance.now();
-    this.#count++;
-    const fail = (list: Failure[], status: number, said: string): void => {
-      list.push({ key, status, said, router, startMs, tookMs: performance.now() - startMs });
-    };
-    try {
-      connection.write(getRequest(`/get?key=${percentEncode(key)}`));
-      const { status, headers, body } = await connection.next();
-      this.#tookMs.push(performance.now() - startMs);
-      const value = this.#options.records.get(key);
-      if (status >= 500) fail(this.failures, status, body.toString());
-      else if (value ? status !== 200 || !body.equals(value) : status !== 404) fail(this.wrong, status, body.toString().slice(0, 200));
-      return headers.get('connection') !== 'close';
-    } catch (error) {
-      fail(this.failures, 0, (error as Error).message);
-      return false;
-    }
+  async #get(connection: RawConnection, keyIndex: number): Promise<void> {
+    const floor = this.#floor;
+    connection.write(getRequest(`/get?key=${percentEncode(this.#data.keys[keyIndex]!)}`));
+    const { status, headers, body } = await connection.next();
+    this.counts.gets++;
+    const id = headers.get('pavostore-version');
+    if (id === undefined) return this.#fault(`GET ${keyIndex}: ${status} ${body}`);
+    const said = status === 200 ? body.toString() : status === 404 ? null : undefined;
+    this.#check(`GET ${keyIndex}: ${status} ${body}`, { id, keyIndex, said });
+    this.#raise(id, floor);
   }
-}
 
-export function latenciesOf(tookMs: readonly number[]): Latencies {
-  const sorted = [...tookMs].sort((a, b) => a - b);
-  const at = (share: number): number => sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? Number.NaN;
-  return { count: sorted.length, p50Ms: at(0.5), p99Ms: at(0.99), p999Ms: at(0.999), maxMs: at(1) };
-}
+  async #mget(connection: RawConnection, keyIndices: readonly number[]): Promise<void> {
+    const floor = this.#floor;
+    const request = JSON.stringify({ keys: keyIndices.map((i) => this.#data.keys[i]!) });
+    connection.write(
+      `POST /mget HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nContent-Length: ${request.length}\r\n\r\n${request}`,
+    );
+    const { status, headers, body } = await connection.next();
+    this.counts.mgets++;
+    if (status !== 200) return this.#fault(`/mget: ${status} ${body}`);
+    const { version: id, results } = JSON.parse(body.toString()) as { version: string; results: { status: string; value?: string }[] };
+    if (headers.get('pavostore-version') !== id) this.#fault(`/mget: the header names another version than ${id}`);
+    for (const [at, result] of results.entries()) {
+      const said = result.status === 'found' ? result.value! : result.status === 'missing' ? null : undefined;
+      this.#check(`/mget of ${id}: ${JSON.stringify(result)}`, { id, keyIndex: keyIndices[at]!, said });
+      this.counts.mgetKeys++;
+    }
+    this.#raise(id, floor);
+  }
 
-export function formatLatencies({ count, p50Ms, p99Ms, p999Ms, maxMs }: Latencies): string {
-  return `${count} answers, p50 ${p50Ms.toFixed(1)} ms, p99 ${p99Ms.toFixed(1)}, p99.9 ${p999Ms.toFixed(1)}, slowest ${maxMs.toFixed(0)}`;
+  /** `said`: the value, null for a missing key, undefined for no answer. */
+  #check(what: string, { id, keyIndex, said }: { id: string; keyIndex: number; said: string | null | undefined }): void {
+    const due = this.#data.answerOf(id, keyIndex);
+    if (due === undefined) this.#fault(`${what}: version ${id} was never published`);
+    else if (said !== due) this.#fault(`${what}: due ${JSON.stringify(due)} in version ${id}`);
+  }
+
+  #raise(id: string, floor: number): void {
+    const publication = this.#data.publicationFrom(id, floor);
+    if (publication === undefined)
+      return this.#fault(`version ${id} is older than publication ${floor}, of which there were answers before`);
+    this.seen.add(publication);
+    this.#floor = Math.max(this.#floor, publication);
+  }
+
+  #fault(what: string): void {
+    if (this.faults.length < 20) this.faults.push(what);
+  }
 }

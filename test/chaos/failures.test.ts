@@ -9,7 +9,7 @@ import { parseStatusReport } from '../../shared/status-report.ts';
 import { statusOf, TestCluster } from '../cluster/cluster-harness.ts';
 import { randomFrom } from '../cluster/hostile-input.ts';
 import { ask, getRequest } from '../raw-http.ts';
-import { CheckedLoad, formatLatencies, latenciesOf } from './checked-load.ts';
+import { ClientLoad, formatLatencies, latenciesOf } from './client-load.ts';
 
 const seed = Number(process.env.TEST_SEED ?? Date.now() % 2 ** 32);
 const chaosSeconds = Number(process.env.CHAOS_SECONDS ?? 25);
@@ -22,7 +22,7 @@ const waiting = { timeout: 60_000, interval: 50 } as const;
 
 let cluster: TestCluster;
 let routers: readonly string[];
-let load: CheckedLoad | undefined;
+let load: ClientLoad | undefined;
 let deaths = 0;
 
 beforeAll(async () => {
@@ -36,8 +36,8 @@ afterEach(async () => {
 });
 afterAll(async () => await cluster.close({ deaths }));
 
-function startLoad(): CheckedLoad {
-  load = new CheckedLoad({ routers, records, absent, connections, seed });
+function startLoad(): ClientLoad {
+  load = new ClientLoad({ routers, records, absent, connections, seed });
   return load;
 }
 

@@ -6,8 +6,8 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import type { Current } from '../../shared/data-set.ts';
 import { statusOf, TestCluster, waiting } from '../cluster/cluster-harness.ts';
 import { ask, getRequest } from '../raw-http.ts';
+import { CheckedLoad } from './checked-load.ts';
 import { PublishedData } from './published-data.ts';
-import { VersionedLoad } from './versioned-load.ts';
 
 const seed = Number(process.env.TEST_SEED ?? Date.now() % 2 ** 32);
 const chaosSeconds = Number(process.env.CHAOS_SECONDS ?? 12);
@@ -24,7 +24,7 @@ type ShardStatus = {
 let cluster: TestCluster;
 let data: PublishedData;
 let routers: readonly string[];
-let loads: readonly VersionedLoad[];
+let loads: readonly CheckedLoad[];
 
 beforeAll(async () => {
   cluster = await TestCluster.start({
@@ -37,7 +37,7 @@ beforeAll(async () => {
     },
   });
   routers = [cluster.address, await cluster.startRouter([])];
-  loads = routers.map((address, i) => new VersionedLoad(address, data, { seed: seed + 100 * i, connections: 8 }));
+  loads = routers.map((address, i) => new CheckedLoad(address, data, { seed: seed + 100 * i, connections: 8 }));
 });
 
 afterAll(async () => {
