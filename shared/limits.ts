@@ -140,6 +140,8 @@ export const limits = {
   flightFollowersMax: 1_024,
   /** The cache holds at least this many answers: a larger one is not taken in. */
   hotAnswersMin: 64,
+  /** What a look-up touches of each bucket of a batch before it searches the first: most of a bucket of usual records; large values are not worth it. */
+  bucketTouchSize: 512,
   /** Idle sockets to a shard close before the shard's own keep-alive ends. */
   clientKeepAliveMs: 60_000,
   /** A socket of a batch without a byte for this long is destroyed. */
