@@ -1,5 +1,6 @@
-// Tests run by Node's own type stripping, as the product does. `unit` is what `npm test` runs; `chaos` is clusters of real processes that
-// change under load at the pace of the real times; `containers` needs a container engine and says so when there is none.
+// Tests run by Node's own type stripping, as the product does. `unit` is what `npm test` runs; `chaos` is real processes that are killed, stopped and
+// damaged at the pace of the real times, one file after the other, since they measure times; `containers` needs a container engine and says so
+// when there is none.
 
 import { defineConfig } from 'vitest/config';
 
@@ -10,7 +11,7 @@ const common = {
   hookTimeout: 60_000,
 } as const;
 
-const chaos = ['test/cluster/scaling.test.ts', 'test/chaos/**/*.test.ts'];
+const chaos = ['test/chaos/**/*.test.ts', 'test/deploy/batch-split/batch-split.test.ts', 'test/router/stopped-shard.test.ts'];
 
 export default defineConfig({
   test: {

@@ -36,8 +36,9 @@ function answer(request: IncomingMessage, response: ServerResponse): void {
     freeAtMs = Math.max(freeAtMs, nowMs) + (1_000 * (batch.count + keysPerBatch)) / keysPerSecond;
     setTimeout(() => {
       keysAnswered += batch.count;
-      response.writeHead(200, { 'content-type': batchContentType });
-      response.end(replyTo(batch));
+      const reply = replyTo(batch);
+      response.writeHead(200, { 'content-type': batchContentType, 'content-length': reply.length });
+      response.end(reply);
     }, freeAtMs - nowMs);
   });
 }

@@ -13,6 +13,7 @@ import { type BatchFailure, BatchPool } from '../shared/batch-pool.ts';
 import { batchStatus, encodeBatchRequest, isBatchReply, readBatchReply } from '../shared/batch-wire.ts';
 import { HttpClient } from '../shared/http-client.ts';
 import { limits } from '../shared/limits.ts';
+import { outgoingOf } from '../shared/outgoing.ts';
 import { residentBytesOf } from './process-cpu.ts';
 import { zipfRanks } from './zipf.ts';
 
@@ -189,7 +190,7 @@ class Asker {
 
   #ask(asked: readonly { index: number; key: string }[]): Promise<{ index: number; key: string }[]> {
     return new Promise((resolve, reject) => {
-      this.#pool.send(encodeBatchRequest(this.#versionId, asked, this.#pool.headRoom), {
+      this.#pool.send(outgoingOf(encodeBatchRequest(this.#versionId, asked)), {
         onFailure: (failure: BatchFailure) => reject(new Error(`a batch failed: ${failure}`)),
         onReply: (reply) => {
           const deferred: { index: number; key: string }[] = [];

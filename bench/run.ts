@@ -3,6 +3,7 @@
 
 import { benchCpuPerGet } from './cpu-per-get.ts';
 import { benchMemoryShard } from './memory-shard.ts';
+import { benchRouterOverload, benchShardOverload } from './overload.ts';
 import { benchRecordCache } from './record-cache.ts';
 import { benchRedis } from './redis.ts';
 import { drawPlots, writeResult } from './results.ts';
@@ -37,6 +38,13 @@ const benchmarks: Readonly<Record<string, () => Promise<unknown>>> = {
     const entries = Number(flagOf('entries') ?? (isFull ? 10_000_000 : 200_000));
     return benchMemoryShard({ entries, asks: Number(flagOf('asks') ?? entries), memoryShare: 0.2, dataDir: flagOf('data'), log });
   },
+  // `overload-shards --rate 6000` for the machine at hand: the generator and the router need the rest of it.
+  'overload-shards': () =>
+    benchShardOverload({ seconds: isFull ? 30 : 5, shardsPerSecond: Number(flagOf('rate') ?? 4_000), connections: 4_000, log }),
+  'overload-router': () =>
+    benchRouterOverload(
+      isFull ? { entries: 1_000_000, seconds: 60, connections: 2_000, log } : { entries: 50_000, seconds: 5, connections: 1_000, log },
+    ),
   'record-cache': () =>
     benchRecordCache(
       isFull

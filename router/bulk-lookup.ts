@@ -114,6 +114,10 @@ export class BulkPart {
     return this.request.isSettled;
   }
 
+  get wheelDueTick(): number {
+    return this.request.wheelDueTick;
+  }
+
   get wireSize(): number {
     return this.#wireSize;
   }

@@ -2,25 +2,25 @@
 // string. That is most of what there is: ASCII but the control characters below the space, the quote and the backslash. Anything else takes the long way.
 
 import { isUtf8 } from 'node:buffer';
-import { asWordBuffer, copyWords, type WordBuffer, wordCopySlack } from '../shared/word-copy.ts';
+import { giveBuffer, headRoom, type Outgoing, takeBuffer } from '../shared/outgoing.ts';
+import { copyWords, makeWordBuffer, type WordBuffer, wordCopySlack } from '../shared/word-copy.ts';
 
-const sizeMin = 4_096;
 const quote = 0x22;
 const backslash = 0x5c;
 const isPlainText = /^[ !#-[\]-\x7f]*$/;
 
 export class JsonBytes {
   #target: WordBuffer;
-  #end = 0;
+  #end: number = headRoom;
 
   /** `sizeExpected` in bytes; it grows when that is not enough. */
   constructor(sizeExpected: number) {
-    this.#target = asWordBuffer(Buffer.allocUnsafe(Math.max(sizeMin, sizeExpected + wordCopySlack)));
+    this.#target = takeBuffer(headRoom + sizeExpected);
   }
 
   /** What has been written; the buffer is the caller's from now on. */
-  get written(): Buffer {
-    return this.#target.bytes.subarray(0, this.#end);
+  get written(): Outgoing {
+    return { buffer: this.#target, start: headRoom, end: this.#end };
   }
 
   /** JSON, one character a byte of its UTF-8. One long text is much cheaper than some short ones. */
@@ -56,9 +56,10 @@ export class JsonBytes {
   #ensure(size: number): void {
     const { bytes } = this.#target;
     if (this.#end + size + wordCopySlack <= bytes.length) return;
-    const larger = Buffer.allocUnsafe(Math.max(2 * bytes.length, this.#end + size + wordCopySlack));
-    bytes.copy(larger, 0, 0, this.#end);
-    this.#target = asWordBuffer(larger);
+    const larger = makeWordBuffer(Math.max(2 * bytes.length, this.#end + size));
+    bytes.copy(larger.bytes, 0, 0, this.#end);
+    giveBuffer(this.#target);
+    this.#target = larger;
   }
 }
 
@@ -79,18 +80,20 @@ function isPlainByte(c: number): boolean {
 }
 
 /**
- * True when all four bytes of the word are plain. A byte below 0x20 or equal to 0x22 is one below 0x21 after the exclusive or, and 0x5c one
- * below 1: subtracted, they leave a borrow in the high bit. Such a byte may make the one behind it look like another; a plain word has none.
+ * Bit 7, 15, 23 or 31 set when a byte of the word is not plain. A byte below 0x20 or equal to 0x22 is one below 0x21 after the exclusive or, and 0x5c
+ * one below 1: subtracted, they leave a borrow in the high bit. Such a byte may make the one behind it look like another; a plain word has none.
  * Source: S. E. Anderson, Bit Twiddling Hacks, "Determine if a word has a byte less than n".
  */
-function isPlainWord(word: number): boolean {
-  return ((((word ^ 0x02020202) - 0x21212121) | ((word ^ 0x5c5c5c5c) - 0x01010101) | word) & 0x80808080) === 0;
+function specialBits(word: number): number {
+  return ((word ^ 0x02020202) - 0x21212121) | ((word ^ 0x5c5c5c5c) - 0x01010101) | word;
 }
+
+const specialMask = 0x80808080;
 
 /** Where the first byte lies, from `at` on, that is not plain; the end of `source` when there is none. */
 export function endOfPlainText({ bytes, view }: WordBuffer, at: number): number {
   let i = at;
-  while (i + 4 <= bytes.length && isPlainWord(view.getInt32(i, true))) i += 4;
+  while (i + 4 <= bytes.length && (specialBits(view.getInt32(i, true)) & specialMask) === 0) i += 4;
   while (i < bytes.length && isPlainByte(bytes[i]!)) i++;
   return i;
 }
@@ -99,11 +102,13 @@ export function endOfPlainText({ bytes, view }: WordBuffer, at: number): number 
 function copyPlainText(target: WordBuffer, at: number, source: WordBuffer, from: number, to: number): number {
   let end = at;
   let i = from;
-  for (; i + 4 <= to; i += 4) {
-    const word = source.view.getInt32(i, true);
-    if (!isPlainWord(word)) return -1;
-    target.view.setInt32(end, word, true);
-    end += 4;
+  for (; i + 8 <= to; i += 8) {
+    const first = source.view.getInt32(i, true);
+    const second = source.view.getInt32(i + 4, true);
+    if (((specialBits(first) | specialBits(second)) & specialMask) !== 0) return -1;
+    target.view.setInt32(end, first, true);
+    target.view.setInt32(end + 4, second, true);
+    end += 8;
   }
   for (; i < to; i++) {
     const c = source.bytes[i]!;

@@ -110,13 +110,17 @@ export class LookupEngine {
     let lane = this.#lanes.get(address);
     if (!lane) {
       lane = new MemberLane(address, this.#wheel, {
-        onSent: (keyCount, nowMs) => this.#budget.sent(keyCount, nowMs),
-        onAnswer: (from, entry, reply) => this.#answeredEntry(from, entry, reply),
-        onFailure: (from, batch, failure) => this.#failed(from, batch, failure),
-        onLate: (from, batch, nowMs) => this.#hedge(from, batch, nowMs),
-        onStalled: (from) => this.#moveWaiting(from),
-        onEjected: (from, underWay, nowMs) => this.#rescue(from, underWay, nowMs),
-        onProbeDue: (from) => this.#probesDue.add(from),
+        deadlineMs: this.#options.deadlineMs,
+        events: {
+          onSent: (keyCount, nowMs) => this.#budget.sent(keyCount, nowMs),
+          onAnswer: (from, entry, reply) => this.#answeredEntry(from, entry, reply),
+          onOverdue: (from, entry) => this.#overdue(from, entry),
+          onFailure: (from, batch, failure) => this.#failed(from, batch, failure),
+          onLate: (from, batch, nowMs) => this.#hedge(from, batch, nowMs),
+          onStalled: (from) => this.#moveWaiting(from),
+          onEjected: (from, underWay, nowMs) => this.#rescue(from, underWay, nowMs),
+          onProbeDue: (from) => this.#probesDue.add(from),
+        },
       });
       this.#lanes.set(address, lane);
     }
@@ -233,13 +237,19 @@ export class LookupEngine {
 
   #askFirst(lookup: KeyLookup): void {
     const holders = lookup.version.holdersOf(lookup.sliceIndex);
-    const lane = chooseHolder(holders, undefined, undefined);
+    const lane = this.#chooseFirst(lookup, holders);
     if (lane) this.#push(lookup, lane);
     if (this.#probesDue.size > 0 && !lookup.isSettled) this.#probeWith(lookup, holders, lane);
     // When all are gone, a probe may still find one.
     if (lane || lookup.outstanding > 0) return;
     if (holders.length > 0) this.counts.unavailable++;
     lookup.settleFailed(holders.length > 0 ? 'slice_unavailable' : lookup.version.absenceOf(lookup.sliceIndex));
+  }
+
+  /** One that cannot keep up is full with less than what others work off in a moment. */
+  #chooseFirst(lookup: KeyLookup, holders: readonly MemberLane[]): MemberLane | undefined {
+    const lane = chooseHolder(holders, undefined, undefined);
+    return lane?.isFullFor(lookup) ? (chooseHolder(holders, lane, undefined) ?? lane) : lane;
   }
 
   /** A holder that is ejected is tried with this key, beside `asked`, which will answer it. An ejected one that is asked anyway needs no probe. */
@@ -329,6 +339,19 @@ export class LookupEngine {
     lookup.outstanding++;
     lookup.previousLane = lookup.lastLane;
     lookup.lastLane = lane;
+  }
+
+  /** It may still be under way elsewhere. */
+  #overdue(lane: MemberLane, entry: LaneEntry): void {
+    for (const lookup of this.#takeApart(lane, [entry])) if (--lookup.outstanding === 0) this.#refuse(lookup);
+  }
+
+  /** It was in the queue of the lane and never left: should the one that gets it now fail, it may come back. */
+  #forget(lookup: KeyLookup, lane: MemberLane): void {
+    if (lookup.lastLane === lane) {
+      lookup.lastLane = lookup.previousLane;
+      lookup.previousLane = undefined;
+    } else if (lookup.previousLane === lane) lookup.previousLane = undefined;
   }
 
   #refuse(lookup: KeyLookup): void {
@@ -487,6 +510,7 @@ export class LookupEngine {
       if (other && !other.isAvoided && !other.isFullFor(lookup)) {
         lookup.outstanding--;
         this.counts.moved++;
+        this.#forget(lookup, lane);
         this.#push(lookup, other);
       } else {
         lane.push(lookup);

@@ -15,6 +15,7 @@ import { type BulkLookup, BulkPart } from './bulk-lookup.ts';
 import { type DeadlineWheel, WheelEntry } from './deadline-wheel.ts';
 import type { KeyLookup } from './key-lookup.ts';
 import { MemberHealth } from './member-health.ts';
+import { MemberWindow } from './member-window.ts';
 import { WaitingKeys } from './waiting-keys.ts';
 
 /** What the lane tells its owner. */
@@ -23,6 +24,8 @@ export type LaneEvents = {
   readonly onSent: (keyCount: number, nowMs: number) => void;
   /** The shard answered for the entry: its keys are the next ones of `reply`, and are all read from there. */
   readonly onAnswer: (lane: MemberLane, entry: LaneEntry, reply: ReplyCursor) => void;
+  /** Its answer would come too late; nobody has seen it. */
+  readonly onOverdue: (lane: MemberLane, entry: LaneEntry) => void;
   /** The whole batch has no answer. */
   readonly onFailure: (lane: MemberLane, batch: LaneBatch, failure: BatchFailure) => void;
   /** The batch is late by what its member usually takes, and the router itself is not. */
@@ -78,6 +81,9 @@ export class MemberLane {
   readonly #pool: BatchPool;
   readonly #wheel: DeadlineWheel;
   readonly #events: LaneEvents;
+  readonly #window: MemberWindow;
+  /** Of the deadline wheel, from a key's admission to its deadline. */
+  readonly #deadlineTicks: number;
   readonly #waiting = new WaitingKeys<LaneEntry>();
   /** The last part of the request that is being admitted just now. */
   #gathered: BulkPart | undefined;
@@ -86,6 +92,8 @@ export class MemberLane {
   #probesInFlight = 0;
   #bulkBatchesInFlight = 0;
   #keysInFlight = 0;
+  /** Of them, those of batches with keys of /mgets. */
+  #bulkKeysInFlight = 0;
   /** A batch is late, and no answer has come since it left. */
   #isStalled = false;
   #isAvoided = false;
@@ -100,8 +108,12 @@ export class MemberLane {
   /** Since the start: for `/status`. */
   readonly counts = { batches: 0, keys: 0, failures: 0 };
 
-  constructor(address: string, wheel: DeadlineWheel, events: LaneEvents) {
+  /** `deadlineMs`: of every key. */
+  constructor(address: string, wheel: DeadlineWheel, options: { readonly deadlineMs: number; readonly events: LaneEvents }) {
+    const { deadlineMs, events } = options;
     this.address = address;
+    this.#window = new MemberWindow(deadlineMs);
+    this.#deadlineTicks = deadlineMs / limits.deadlineTickMs;
     this.#pool = new BatchPool(address);
     this.#wheel = wheel;
     this.#events = events;
@@ -132,11 +144,21 @@ export class MemberLane {
 
   /** Another batch would leave at once: only then does it help a late key to be sent here too. */
   get isFree(): boolean {
-    return !this.#isAvoided && this.#waiting.count < limits.batchKeysMax && this.#usualInFlight < limits.batchesInFlightMax;
+    if (this.#isAvoided || this.#usualInFlight >= limits.batchesInFlightMax) return false;
+    return this.#waiting.count < Math.min(limits.batchKeysWorth, this.#window.batchMax) && this.#window.hasRoom(this.#keysInFlight);
   }
 
+  /** No key more may wait: for want of memory, or because it would be answered too late. */
   isFullFor(entry: LaneEntry): boolean {
-    return this.#waiting.isFullFor(entry, this.#wheel.tick);
+    const { tick } = this.#wheel;
+    return this.#waiting.isFullFor(entry, tick) || this.#isBackedUpFor(entry, tick);
+  }
+
+  /** Keys have waited for long, and there are more of them than the member answers in time. */
+  #isBackedUpFor({ isBulk }: LaneEntry, tick: number): boolean {
+    const waiting = isBulk ? this.#waiting.count : this.#waiting.singleCount;
+    if (waiting < limits.windowWaitingMin || waiting < this.#window.waitingMax) return false;
+    return this.#waiting.headDueTick(isBulk) < tick + this.#deadlineTicks * (1 - limits.windowFastShare);
   }
 
   push(entry: LaneEntry): void {
@@ -165,9 +187,10 @@ export class MemberLane {
   flush(): void {
     while (!this.#pauseTimer && this.#hasSendable) {
       const sendable = this.#mayHaveBulk ? this.#waiting.count : this.#waiting.singleCount;
-      if (this.#underWay.size > 0 && sendable < limits.batchKeysWorth) return this.#bePatient();
+      if (this.#underWay.size > 0 && sendable < Math.min(limits.batchKeysWorth, this.#window.batchMax)) return this.#bePatient();
       this.#sendBatch();
     }
+    if (this.#waiting.count > 0 && !this.#window.hasRoom(this.#keysInFlight)) this.#window.usedUp();
   }
 
   /** All that waits and has somebody waiting for it; the owner sends it elsewhere, or pushes it again. */
@@ -205,16 +228,20 @@ export class MemberLane {
   }
 
   get #mayHaveBulk(): boolean {
-    return this.#bulkBatchesInFlight < limits.bulkBatchesInFlightMax;
+    return this.#bulkBatchesInFlight < limits.bulkBatchesInFlightMax && this.#window.hasRoom(this.#keysInFlight);
   }
 
   get #hasSendable(): boolean {
     if (this.#usualInFlight >= limits.batchesInFlightMax) return false;
-    return this.#waiting.singleCount > 0 || (this.#waiting.count > 0 && this.#mayHaveBulk);
+    // What is under way of /mgets takes no room from single GETs.
+    if (this.#waiting.singleCount > 0 && this.#window.hasRoom(this.#keysInFlight - this.#bulkKeysInFlight)) return true;
+    return this.#waiting.count > 0 && this.#mayHaveBulk;
   }
 
   #sendBatch(): void {
-    const batch = this.#waiting.takeBatch({ withBulk: this.#mayHaveBulk });
+    const dueTick = this.#wheel.tick + this.#window.timeNeededMs / limits.deadlineTickMs;
+    for (const entry of this.#waiting.takeOverdue(dueTick)) this.#events.onOverdue(this, entry);
+    const batch = this.#waiting.takeBatch({ withBulk: this.#mayHaveBulk, countMax: this.#window.batchMax });
     if (batch.length > 0) this.#send(batch, false);
   }
 
@@ -232,14 +259,17 @@ export class MemberLane {
     this.#underWay.add(batch);
     this.#keysInFlight += keyCount;
     if (isProbe) this.#probesInFlight++;
-    if (batch.hasBulk) this.#bulkBatchesInFlight++;
+    if (batch.hasBulk) {
+      this.#bulkBatchesInFlight++;
+      this.#bulkKeysInFlight += keyCount;
+    }
     this.counts.batches++;
     this.counts.keys += keyCount;
     this.health.sent(nowMs);
     this.#events.onSent(keyCount, nowMs);
     this.#callAfter(batch, isProbe ? limits.ejectSilenceMs : this.health.hedgeDelayMs, nowMs);
     const { idBytes } = entries[0]!.version;
-    batch.sent = this.#pool.send(encodeBatch(idBytes, entries, this.#pool.headRoom), {
+    batch.sent = this.#pool.send(encodeBatch(idBytes, entries), {
       onReply: (reply) => {
         if (isBatchReply(reply, idBytes, keyCount)) this.#answered(batch, reply);
         else this.#failed(batch, 'wrong');
@@ -255,6 +285,7 @@ export class MemberLane {
   #answered(batch: LaneBatch, reply: Buffer): void {
     const nowMs = now();
     this.#landed(batch);
+    this.#window.answered(batch, nowMs);
     this.health.answered(nowMs, { latencyMs: nowMs - batch.sentMs, isProbe: batch.isProbe && !batch.isLate });
     if (this.#isAvoided) {
       this.#isStalled = false;
@@ -291,7 +322,11 @@ export class MemberLane {
     this.#underWay.delete(batch);
     this.#keysInFlight -= batch.keyCount;
     if (batch.isProbe) this.#probesInFlight--;
-    if (batch.hasBulk) this.#bulkBatchesInFlight--;
+    if (batch.hasBulk) {
+      this.#bulkBatchesInFlight--;
+      this.#bulkKeysInFlight -= batch.keyCount;
+    }
+    if (this.load === 0) this.#window.rested();
   }
 
   #callAfter(batch: LaneBatch, delayMs: number, nowMs: number): void {
@@ -318,7 +353,8 @@ export class MemberLane {
   #late(batch: LaneBatch, nowMs: number): void {
     batch.isLate = true;
     if (batch.isProbe) return this.health.probeFailed(nowMs);
-    if (this.health.isQuietSince(batch.sentMs) && !this.#isStalled) {
+    // One that has as much as it can do is late for that: to give its keys to others would make these late too.
+    if (this.health.isQuietSince(batch.sentMs) && !this.#isStalled && this.#window.hasRoom(this.#keysInFlight)) {
       this.#isStalled = true;
       this.#follow(nowMs);
       this.#events.onStalled(this);

@@ -6,6 +6,7 @@
 
 import type { ErrorCode } from '../shared/errors.ts';
 import { limits } from '../shared/limits.ts';
+import type { Outgoing } from '../shared/outgoing.ts';
 import { asWordBuffer, makeWordBuffer, type WordBuffer } from '../shared/word-copy.ts';
 import { BulkLookup } from './bulk-lookup.ts';
 import { fieldOf, JsonBytes } from './json-bytes.ts';
@@ -14,7 +15,7 @@ import { type KeyRanges, keyOf } from './key-ranges.ts';
 import type { Binding, LookupEngine } from './lookup-engine.ts';
 import type { RoutedVersion } from './routed-version.ts';
 
-export type MgetResponse = { readonly versionId: string; readonly body: Buffer };
+export type MgetResponse = { readonly versionId: string; readonly body: Outgoing };
 
 /** Looks all keys up in `version`; resolves when each is settled, within the deadline. When nobody holds that version any more, all in another one. */
 export async function answerMget(engine: LookupEngine, version: RoutedVersion, keys: KeyRanges): Promise<MgetResponse> {
@@ -135,7 +136,7 @@ function ready(text: string): ReadyText {
 class MgetResults {
   readonly #versionId: string;
   readonly #keys: KeyRanges;
-  readonly #onDone: (body: Buffer) => void;
+  readonly #onDone: (body: Outgoing) => void;
   /** By key; undefined for those without a value. */
   readonly #replies: (WordBuffer | undefined)[] = [];
   readonly #starts: number[] = [];
@@ -147,7 +148,7 @@ class MgetResults {
   #unsettled: number;
   #valuesSize = 0;
 
-  constructor(versionId: string, keys: KeyRanges, onDone: (body: Buffer) => void) {
+  constructor(versionId: string, keys: KeyRanges, onDone: (body: Outgoing) => void) {
     this.#versionId = versionId;
     this.#keys = keys;
     this.#onDone = onDone;
@@ -184,7 +185,7 @@ class MgetResults {
     if (--this.#unsettled === 0) this.#onDone(this.#write());
   }
 
-  #write(): Buffer {
+  #write(): Outgoing {
     const { starts, ends } = this.#keys;
     const count = starts.length;
     let keysSize = 0;

@@ -5,6 +5,7 @@ import { PavostoreError } from '../shared/errors.ts';
 import { createHttpServer, type HttpReply, type HttpServer } from '../shared/http-server.ts';
 import { parseKeys } from '../shared/key-query.ts';
 import { limits } from '../shared/limits.ts';
+import { bodyOf } from '../shared/outgoing.ts';
 import type { PostExchange } from '../shared/plain-connection.ts';
 import { answerGet } from './get-route.ts';
 import { type KeyRanges, packKeys } from './key-ranges.ts';
@@ -101,5 +102,5 @@ export function buildRouterServer(router: RouterView, options: { logLevel: strin
 }
 
 function sendMget(reply: HttpReply, { versionId, body }: MgetResponse): HttpReply {
-  return reply.header('pavostore-version', versionId).type('application/json; charset=utf-8').send(body);
+  return reply.header('pavostore-version', versionId).type('application/json; charset=utf-8').send(bodyOf(body));
 }

@@ -2,7 +2,7 @@
 // one a small part, so that neither starves the other. Bounded: /mgets may take only their share, so that there is always room for a GET.
 //
 //     push ─┬─> single ─┐
-//           └─> bulk ───┴─> takeBatch: all of one version, at most `batchKeysMax`
+//           └─> bulk ───┴─> takeBatch: all of one version
 //
 // Whose request has been answered meanwhile falls out when a batch is taken, and when a queue is full.
 
@@ -14,6 +14,8 @@ export type WaitingKey = {
   readonly keyCount: number;
   readonly isSettled: boolean;
   readonly version: { readonly id: string };
+  /** Of its deadline. */
+  readonly wheelDueTick: number;
 };
 
 const bulkMax = Math.floor(limits.memberQueueMax * limits.bulkQueueShare);
@@ -56,16 +58,36 @@ export class WaitingKeys<Key extends WaitingKey> {
     return !this.#hasRoomFor(key);
   }
 
-  /** The first keys of one version, as many as fit; none of /mgets without `withBulk`. */
-  takeBatch({ withBulk }: { withBulk: boolean }): Key[] {
+  /** The deadline of the key that leaves next, of this kind; infinite when none waits. */
+  headDueTick(isBulk: boolean): number {
+    return (isBulk ? this.#bulk : this.#single)[0]?.wheelDueTick ?? Number.POSITIVE_INFINITY;
+  }
+
+  /**
+   * The first keys of one version, at most `countMax`, of which single GETs leave a quarter to /mgets that wait; none of these without `withBulk`.
+   * With it there is always some of them, since those of one request may be more than all.
+   */
+  takeBatch({ withBulk, countMax = limits.batchKeysMax }: { withBulk: boolean; countMax?: number }): Key[] {
     const batch: Key[] = [];
-    const bulkMin = withBulk ? Math.min(this.#bulkCount, limits.bulkBatchKeysMin) : 0;
-    this.#single = takeFrom(this.#single, batch, limits.batchKeysMax - bulkMin);
+    const bulkMin = withBulk ? Math.min(this.#bulkCount, limits.bulkBatchKeysMin, countMax >> 2) : 0;
+    this.#single = takeFrom(this.#single, batch, countMax - bulkMin);
     if (withBulk && this.#bulk.length > 0) {
-      this.#bulk = takeFrom(this.#bulk, batch, limits.batchKeysMax);
+      this.#bulk = takeFrom(this.#bulk, batch, Math.max(countMax, countKeys(batch) + this.#bulk[0]!.keyCount));
       this.#bulkCount = countKeys(this.#bulk);
     }
     return batch;
+  }
+
+  /** Takes out what stands at the heads with a deadline before the tick; returns what of it has somebody waiting for it. */
+  takeOverdue(dueTick: number): readonly Key[] {
+    const single = countOverdue(this.#single, dueTick);
+    const bulk = countOverdue(this.#bulk, dueTick);
+    if (single + bulk === 0) return none;
+    const overdue = [...this.#single.slice(0, single), ...this.#bulk.slice(0, bulk)].filter(isUnsettled);
+    this.#single = this.#single.slice(single);
+    this.#bulk = this.#bulk.slice(bulk);
+    this.#bulkCount = countKeys(this.#bulk);
+    return overdue;
   }
 
   /** Empties both queues. */
@@ -96,6 +118,17 @@ function takeFrom<Key extends WaitingKey>(queue: Key[], batch: Key[], countMax: 
   }
   if (taken === 0) return queue;
   return taken === queue.length ? [] : queue.slice(taken);
+}
+
+const none: readonly never[] = [];
+
+function countOverdue(queue: readonly WaitingKey[], dueTick: number): number {
+  let count = 0;
+  for (const { wheelDueTick } of queue) {
+    if (wheelDueTick >= dueTick) break;
+    count++;
+  }
+  return count;
 }
 
 function countKeys(keys: readonly WaitingKey[]): number {

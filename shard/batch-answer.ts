@@ -1,10 +1,12 @@
 // A batch of keys against slices that are all in memory: bytes in, bytes out. The shard hashes each key itself and says `missing`
 // only from a verified slice that it holds.
 
-import { type BatchRequest, batchHeadSize, batchStatus, writeBatchHead } from '../shared/batch-wire.ts';
+import { type BatchRequest, type BatchStatus, batchHeadSize, batchStatus, writeBatchHead } from '../shared/batch-wire.ts';
 import { keyHash32, sliceIndexOf } from '../shared/key-hash.ts';
 import { limits } from '../shared/limits.ts';
-import { findRecord, lookup, type Match } from '../shared/slice-layout.ts';
+import { headRoom, type Outgoing, takeBuffer } from '../shared/outgoing.ts';
+import { type BucketPlace, findBucket, findInBucket, lookup, type Match, type Slice } from '../shared/slice-layout.ts';
+import { copyWords } from '../shared/word-copy.ts';
 import { type HeldVersion, statusOfAbsent } from './held-version.ts';
 
 /** How keys were answered since the start; grows only. */
@@ -14,60 +16,107 @@ export const noAnswers = (): AnswerCounts => ({ found: 0, missing: 0, notHeld: 0
 
 // Scratch of one batch at a time: an answer is made in one go, without waiting in between.
 const match: Match = { valueStart: 0, valueEnd: 0 };
+const place: BucketPlace = { start: 0, end: 0 };
 const statuses = new Uint8Array(limits.batchKeysMax);
-const valueStarts = new Uint32Array(limits.batchKeysMax);
-const valueEnds = new Uint32Array(limits.batchKeysMax);
-const valueBytes: (Buffer | undefined)[] = new Array(limits.batchKeysMax);
+/** Of the key that is still to be looked for: its bucket; then of its value, in `sliceOf`. */
+const starts = new Uint32Array(limits.batchKeysMax);
+const ends = new Uint32Array(limits.batchKeysMax);
+const sliceOf: (Slice | undefined)[] = new Array(limits.batchKeysMax).fill(undefined);
+/** In place of a status, as long as there is none. */
+const unsearched = 0xff;
+/** What `touchBuckets` read: kept, so that reading it is no idle work for the compiler to leave out. */
+const touched = { sum: 0 };
 
 /** The whole reply. `version` is the one that the request names, undefined when this shard does not hold it. */
-export function answerBatch(version: HeldVersion | undefined, request: BatchRequest, counts: AnswerCounts): Buffer {
+export function answerBatch(version: HeldVersion | undefined, request: BatchRequest, counts: AnswerCounts): Outgoing {
   const replySize = version ? lookUpAll(version, request, counts) : holdNone(request, counts);
   return writeReply(request, replySize);
 }
 
+/**
+ * In three passes, each over the whole batch, so that the processor waits for the memory of many keys at once, not of one after the other:
+ * find the buckets, touch them, search them.
+ */
 function lookUpAll(version: HeldVersion, request: BatchRequest, counts: AnswerCounts): number {
-  const { bytes, keyStarts, count } = request;
+  findBuckets(version, request, counts);
+  touchBuckets(request.count);
+  return searchBuckets(version, request, counts);
+}
+
+function findBuckets(version: HeldVersion, { bytes, keyStarts, count }: BatchRequest, counts: AnswerCounts): void {
   const { slices, sliceBits } = version;
+  for (let i = 0; i < count; i++) {
+    const hash = keyHash32(bytes, keyStarts[i]!, keyStarts[i + 1]! - 2);
+    const sliceIndex = sliceIndexOf(hash, sliceBits);
+    const slice = slices[sliceIndex] ?? version.askYielding(sliceIndex);
+    sliceOf[i] = slice;
+    if (!slice) statuses[i] = countAbsent(statusOfAbsent(version.stateOf(sliceIndex)), counts);
+    else if (findBucket(slice, hash, place)) {
+      statuses[i] = unsearched;
+      starts[i] = place.start;
+      ends[i] = place.end;
+    } else statuses[i] = suspect(version, slice, counts);
+  }
+}
+
+/** Reads a byte of each line of the processor's cache that a bucket begins with. */
+function touchBuckets(count: number): void {
+  let sum = 0;
+  for (let i = 0; i < count; i++) {
+    if (statuses[i] !== unsearched) continue;
+    const { bytes } = sliceOf[i]!;
+    const end = Math.min(ends[i]!, starts[i]! + limits.bucketTouchSize);
+    for (let at = starts[i]!; at < end; at += cacheLineSize) sum += bytes[at]!;
+  }
+  touched.sum = sum;
+}
+
+const cacheLineSize = 64;
+
+function searchBuckets(version: HeldVersion, { bytes, keyStarts, count }: BatchRequest, counts: AnswerCounts): number {
   let replySize = batchHeadSize + count;
   let valuesTaken = 0;
   for (let i = 0; i < count; i++) {
-    const keyStart = keyStarts[i]!;
-    const keyEnd = keyStarts[i + 1]! - 2;
-    const hash = keyHash32(bytes, keyStart, keyEnd);
-    const sliceIndex = sliceIndexOf(hash, sliceBits);
-    const slice = slices[sliceIndex] ?? version.askYielding(sliceIndex);
-    if (!slice) {
-      statuses[i] = statusOfAbsent(version.stateOf(sliceIndex));
-      if (statuses[i] === batchStatus.loading) counts.loading++;
-      else if (statuses[i] === batchStatus.corrupt) counts.corrupt++;
-      else counts.notHeld++;
-      continue;
-    }
-    const outcome = findRecord(slice, hash, bytes, keyStart, keyEnd, match);
-    if (outcome === lookup.found) {
-      const size = 4 + match.valueEnd - match.valueStart;
-      // The first value is always taken: one alone may exceed the size of a reply.
-      if (valuesTaken > 0 && replySize + size > limits.batchReplySizeMax) {
-        statuses[i] = batchStatus.deferred;
-        counts.deferred++;
-        continue;
-      }
-      statuses[i] = batchStatus.found;
-      valueStarts[i] = match.valueStart;
-      valueEnds[i] = match.valueEnd;
-      valueBytes[i] = slice.bytes;
-      replySize += size;
-      valuesTaken++;
-      counts.found++;
-    } else if (outcome === lookup.missing) {
+    if (statuses[i] !== unsearched) continue;
+    const outcome = findInBucket(sliceOf[i]!.bytes, starts[i]!, ends[i]!, bytes, keyStarts[i]!, keyStarts[i + 1]! - 2, match);
+    if (outcome === lookup.missing) {
       statuses[i] = batchStatus.missing;
       counts.missing++;
-    } else {
-      statuses[i] = batchStatus.corrupt;
-      counts.corrupt++;
+      continue;
     }
+    if (outcome === lookup.corrupt) {
+      statuses[i] = suspect(version, sliceOf[i]!, counts);
+      continue;
+    }
+    const size = 4 + match.valueEnd - match.valueStart;
+    // The first value is always taken: one alone may exceed the size of a reply.
+    if (valuesTaken > 0 && replySize + size > limits.batchReplySizeMax) {
+      statuses[i] = batchStatus.deferred;
+      counts.deferred++;
+      continue;
+    }
+    statuses[i] = batchStatus.found;
+    starts[i] = match.valueStart;
+    ends[i] = match.valueEnd;
+    replySize += size;
+    valuesTaken++;
+    counts.found++;
   }
   return replySize;
+}
+
+/** A slice that was verified makes no sense any more: it is to be looked at. */
+function suspect(version: HeldVersion, { header }: Slice, counts: AnswerCounts): BatchStatus {
+  version.suspects.add(header.sliceIndex);
+  return countAbsent(batchStatus.corrupt, counts);
+}
+
+/** Counts a key whose slice cannot be looked into. */
+function countAbsent(status: BatchStatus, counts: AnswerCounts): BatchStatus {
+  if (status === batchStatus.loading) counts.loading++;
+  else if (status === batchStatus.corrupt) counts.corrupt++;
+  else counts.notHeld++;
+  return status;
 }
 
 function holdNone(request: BatchRequest, counts: AnswerCounts): number {
@@ -76,19 +125,19 @@ function holdNone(request: BatchRequest, counts: AnswerCounts): number {
   return batchHeadSize + request.count;
 }
 
-function writeReply(request: BatchRequest, size: number): Buffer {
-  const reply = Buffer.allocUnsafe(size);
-  writeBatchHead(reply, 0, request.versionId, request.count);
-  let at = batchHeadSize;
+function writeReply(request: BatchRequest, size: number): Outgoing {
+  const buffer = takeBuffer(headRoom + size);
+  const { bytes } = buffer;
+  writeBatchHead(bytes, headRoom, request.versionId, request.count);
+  let at = headRoom + batchHeadSize;
   for (let i = 0; i < request.count; i++) {
-    reply[at++] = statuses[i]!;
-    if (statuses[i] !== batchStatus.found) continue;
-    const start = valueStarts[i]!;
-    const end = valueEnds[i]!;
-    reply.writeUInt32LE(end - start, at);
-    valueBytes[i]!.copy(reply, at + 4, start, end);
-    valueBytes[i] = undefined;
-    at += 4 + end - start;
+    bytes[at++] = statuses[i]!;
+    if (statuses[i] === batchStatus.found) {
+      bytes.writeUInt32LE(ends[i]! - starts[i]!, at);
+      at = copyWords(buffer, at + 4, sliceOf[i]!.words, starts[i]!, ends[i]!);
+    }
+    // A slice that is given up must not be kept by this.
+    sliceOf[i] = undefined;
   }
-  return reply;
+  return { buffer, start: headRoom, end: at };
 }

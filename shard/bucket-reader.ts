@@ -4,7 +4,7 @@
 import { read } from 'node:fs';
 import { crc32 } from 'node:zlib';
 import { limits } from '../shared/limits.ts';
-import type { DiskSlice } from './disk-slice.ts';
+import { beginReading, type DiskSlice, endReading } from './disk-slice.ts';
 
 /** `bytes` are the bucket's records, for everyone who asked and not to be changed; undefined when they failed their check. */
 export type BucketCallback = (bytes: Buffer | undefined) => void;
@@ -29,12 +29,6 @@ export class BucketReader {
     return this.#readings.size;
   }
 
-  /** Something of the slice is on its way: its file must stay open. */
-  isReading(slice: DiskSlice): boolean {
-    for (const reading of this.#readings.values()) if (reading.slice === slice) return true;
-    return false;
-  }
-
   /** Calls back later, never at once. */
   read(slice: DiskSlice, bucket: number, callback: BucketCallback): void {
     const id = slice.fd * 2 ** 32 + bucket;
@@ -46,6 +40,7 @@ export class BucketReader {
     }
     const reading: Reading = { slice, bucket, callbacks: [callback] };
     this.#readings.set(id, reading);
+    beginReading(slice);
     if (this.#underway < limits.diskReadsMax) this.#start(id, reading);
     else this.#queue.push(reading);
   }
@@ -53,28 +48,39 @@ export class BucketReader {
   #start(id: number, reading: Reading): void {
     const { slice, bucket } = reading;
     const start = slice.directory[bucket]!;
-    const size = slice.directory[bucket + 1]! - start;
+    const end = slice.directory[bucket + 1]!;
     this.#underway++;
     this.counts.reads++;
-    this.counts.bytes += size;
-    const bytes = Buffer.allocUnsafeSlow(size);
-    if (size === 0) {
-      setImmediate(() => this.#end(id, reading, bytes));
+    if (start > end || end > slice.header.records.length) {
+      // The directory was right when it was loaded: memory changed.
+      setImmediate(() => this.#settle(id, reading, `runs from ${start} to ${end} of ${slice.header.records.length} bytes of records`));
       return;
     }
-    read(slice.fd, bytes, 0, size, slice.header.records.offset + start, (error, bytesRead) => {
-      const fault = faultOf(error, bytesRead, size, bytes, slice.bucketCrcs[bucket]!);
-      if (fault !== undefined) {
-        this.counts.failed++;
-        this.#onFailure(slice, `${slice.path}: bucket ${bucket}: ${fault}`);
-      }
-      this.#end(id, reading, fault === undefined ? bytes : undefined);
-    });
+    const size = end - start;
+    const crcDue = slice.bucketCrcs[bucket]!;
+    this.counts.bytes += size;
+    const bytes = Buffer.allocUnsafeSlow(size);
+    // An empty bucket is not read, but its CRC must be that of nothing: else its place in the directory is wrong, and records would seem missing.
+    if (size === 0) setImmediate(() => this.#settle(id, reading, faultOf(null, 0, 0, bytes, crcDue), bytes));
+    else {
+      read(slice.fd, bytes, 0, size, slice.header.records.offset + start, (error, bytesRead) =>
+        this.#settle(id, reading, faultOf(error, bytesRead, size, bytes, crcDue), bytes),
+      );
+    }
+  }
+
+  #settle(id: number, reading: Reading, fault: string | undefined, bytes?: Buffer): void {
+    if (fault !== undefined) {
+      this.counts.failed++;
+      this.#onFailure(reading.slice, `${reading.slice.path}: bucket ${reading.bucket}: ${fault}`);
+    }
+    this.#end(id, reading, fault === undefined ? bytes : undefined);
   }
 
   #end(id: number, reading: Reading, bytes: Buffer | undefined): void {
     this.#underway--;
     this.#readings.delete(id);
+    endReading(reading.slice);
     for (const callback of reading.callbacks) callback(bytes);
     while (this.#queue.length > 0 && this.#underway < limits.diskReadsMax) {
       // Taken from the front all at once when it is worth it: a shift of a long array is not free.

@@ -56,8 +56,28 @@ const nothingWanted: Wanted = { version: undefined, isFallback: false, refused: 
 /** Manifests that were read and are not needed any more are a few megabytes at the most. */
 const manifestsMax = 4;
 
+/** Where `current` and manifests come from when the folder does not have them. */
+export type VersionDoor = {
+  /** Undefined when nobody knows of a version. Throws `current_malformed`. */
+  readonly findCurrent: () => Promise<Current | undefined>;
+  /** Throws why there is none. */
+  readonly readManifest: (id: string) => Promise<Manifest>;
+  /** Its manifest came from elsewhere, and may not be in the folder. */
+  readonly isBrought: (id: string) => boolean;
+};
+
+/** What the folder itself says. */
+function folderDoor(dataDir: string): VersionDoor {
+  return {
+    findCurrent: async () => await readCurrent(dataDir),
+    readManifest: async (id) => await readManifest(dataDir, id),
+    isBrought: () => false,
+  };
+}
+
 export class CurrentWatch {
   readonly #dataDir: string;
+  readonly #door: VersionDoor;
   readonly #manifests = new Map<string, Manifest>();
   readonly #unreadable = new Map<string, string>();
   #gone: ReadonlySet<string> = new Set();
@@ -67,8 +87,9 @@ export class CurrentWatch {
   /** Why `current` could not be read the last time, or is not followed; empty: all is well. */
   trouble = '';
 
-  constructor(dataDir: string) {
+  constructor(dataDir: string, door: VersionDoor = folderDoor(dataDir)) {
     this.#dataDir = dataDir;
+    this.#door = door;
   }
 
   get current(): Current | undefined {
@@ -101,7 +122,7 @@ export class CurrentWatch {
     this.#unreadable.clear();
     this.#gone = await this.#goneOf(held);
     try {
-      const current = await readCurrent(this.#dataDir);
+      const current = await this.#door.findCurrent();
       if (!current) return;
       const { sequence } = this.#current ?? { sequence: 0 };
       this.trouble =
@@ -137,7 +158,7 @@ export class CurrentWatch {
     const known = this.#manifests.get(id);
     if (known) return known;
     try {
-      const manifest = await readManifest(this.#dataDir, id);
+      const manifest = await this.#door.readManifest(id);
       if (this.#manifests.size >= manifestsMax) this.#manifests.clear();
       this.#manifests.set(id, manifest);
       return manifest;
@@ -150,6 +171,7 @@ export class CurrentWatch {
   async #goneOf(held: ReadonlySet<string>): Promise<ReadonlySet<string>> {
     const gone = new Set<string>();
     for (const id of held) {
+      if (this.#door.isBrought(id)) continue;
       const path = manifestPath(versionPath(this.#dataDir, id));
       await access(path).catch((error: NodeJS.ErrnoException) => (error.code === 'ENOENT' ? gone.add(id) : undefined));
     }

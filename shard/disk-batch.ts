@@ -4,6 +4,7 @@
 import { type BatchRequest, batchHeadSize, batchStatus, writeBatchHead } from '../shared/batch-wire.ts';
 import { bucketIndexOf, keyHash32, sliceIndexOf } from '../shared/key-hash.ts';
 import { limits } from '../shared/limits.ts';
+import { headRoom, type Outgoing, takeBuffer } from '../shared/outgoing.ts';
 import { findInBucket, findRecord, lookup, type Match } from '../shared/slice-layout.ts';
 import type { AnswerCounts } from './batch-answer.ts';
 import type { DiskSlice } from './disk-slice.ts';
@@ -28,7 +29,7 @@ export class DiskBatch {
   readonly #store: DiskStore;
   readonly #request: BatchRequest;
   readonly #counts: AnswerCounts;
-  readonly #onReply: (reply: Buffer) => void;
+  readonly #onReply: (reply: Outgoing) => void;
   readonly #statuses: Uint8Array;
   readonly #valueStarts: Uint32Array;
   readonly #valueSizes: Uint32Array;
@@ -38,7 +39,7 @@ export class DiskBatch {
   #valuesTaken = 0;
   #unsettled: number;
 
-  constructor(store: DiskStore, request: BatchRequest, counts: AnswerCounts, onReply: (reply: Buffer) => void) {
+  constructor(store: DiskStore, request: BatchRequest, counts: AnswerCounts, onReply: (reply: Outgoing) => void) {
     this.#store = store;
     this.#request = request;
     this.#counts = counts;
@@ -61,8 +62,11 @@ export class DiskBatch {
       const sliceIndex = sliceIndexOf(hash, version.sliceBits);
       const slice = version.slices[sliceIndex] ?? version.askYielding(sliceIndex);
       const diskSlice = version.diskSlices[sliceIndex] ?? version.askYieldingOnDisk(sliceIndex);
-      if (slice) this.#settle(i, findRecord(slice, hash, bytes, keyStart, keyEnd, match), slice.bytes, match.valueStart, match.valueEnd);
-      else if (!diskSlice) this.#settleStatus(i, statusOfAbsent(version.stateOf(sliceIndex)));
+      if (slice) {
+        const outcome = findRecord(slice, hash, bytes, keyStart, keyEnd, match);
+        if (outcome === lookup.corrupt) version.suspects.add(sliceIndex);
+        this.#settle(i, outcome, slice.bytes, match.valueStart, match.valueEnd);
+      } else if (!diskSlice) this.#settleStatus(i, statusOfAbsent(version.stateOf(sliceIndex)));
       else if (this.#store.cache.find(hash, bytes, keyStart, keyEnd, cacheMatch, version.cacheLane)) {
         this.#settle(i, lookup.found, cacheMatch.bytes, cacheMatch.valueStart, cacheMatch.valueEnd);
       } else this.#readBucket(i, { slice: diskSlice, hash, keyStart, keyEnd, lane: version.cacheLane });
@@ -113,20 +117,21 @@ export class DiskBatch {
     return at;
   }
 
-  #writeReply(): Buffer {
+  #writeReply(): Outgoing {
     const { count: keyCount, versionId } = this.#request;
-    const reply = Buffer.allocUnsafe(this.#replySize);
-    writeBatchHead(reply, 0, versionId, keyCount);
-    let at = batchHeadSize;
+    const buffer = takeBuffer(headRoom + this.#replySize);
+    const { bytes } = buffer;
+    writeBatchHead(bytes, headRoom, versionId, keyCount);
+    let at = headRoom + batchHeadSize;
     for (let i = 0; i < keyCount; i++) {
-      reply[at++] = this.#statuses[i]!;
+      bytes[at++] = this.#statuses[i]!;
       if (this.#statuses[i] !== batchStatus.found) continue;
       const size = this.#valueSizes[i]!;
-      reply.writeUInt32LE(size, at);
-      this.#arena.copy(reply, at + 4, this.#valueStarts[i]!, this.#valueStarts[i]! + size);
+      bytes.writeUInt32LE(size, at);
+      this.#arena.copy(bytes, at + 4, this.#valueStarts[i]!, this.#valueStarts[i]! + size);
       at += 4 + size;
     }
-    return reply;
+    return { buffer, start: headRoom, end: at };
   }
 }
 

@@ -38,6 +38,8 @@ export class HeldVersion {
   /** Those that are served from disk. */
   readonly diskSlices: (DiskSlice | undefined)[];
   readonly #yielding = new Map<SliceIndex, Yielding>();
+  /** Slices in memory in which a look-up found a contradiction: for whoever checks them. */
+  readonly suspects = new Set<SliceIndex>();
   /** What the slices on disk share, those of another version too; undefined as long as all are in memory. */
   disk: DiskStore | undefined = undefined;
   /** Its own part of the record cache. */
@@ -113,10 +115,21 @@ export class HeldVersion {
     return table.flatMap((slice, i) => (slice ? (i as SliceIndex) : []));
   }
 
-  /** The slice failed its check: it is not served, the others are. */
+  /** The slice failed its check, when it was loaded or later: it is not served, the others are. Its memory goes with `collectDroppedSlices`. */
   markCorrupt(sliceIndex: SliceIndex): void {
+    const diskSlice = this.diskSliceOf(sliceIndex);
+    if (diskSlice) closeDiskSlice(diskSlice);
     this.slices[sliceIndex] = undefined;
+    this.diskSlices[sliceIndex] = undefined;
+    this.#yielding.delete(sliceIndex);
     this.#states[sliceIndex] = 'corrupt';
+  }
+
+  /** What was corrupt, or could not be loaded, can be loaded now, if it is still to be. */
+  letLoad(sliceIndex: SliceIndex): void {
+    const state = this.#states[sliceIndex];
+    assert(state === 'corrupt' || state === 'loading', `slice ${sliceIndex} is ${state}: only one that is not there can be loaded`);
+    this.#states[sliceIndex] = 'absent';
   }
 
   /** Still answers from the slice, but says that it will be gone. */
@@ -137,6 +150,16 @@ export class HeldVersion {
     this.#states[sliceIndex] = 'kept';
   }
 
+  /** The slice in memory, kept or yielding; not a request for it. */
+  sliceOf(sliceIndex: SliceIndex): Slice | undefined {
+    return this.slices[sliceIndex] ?? this.#yielding.get(sliceIndex)?.slice;
+  }
+
+  /** The slice on disk, kept or yielding; not a request for it. */
+  diskSliceOf(sliceIndex: SliceIndex): DiskSlice | undefined {
+    return this.diskSlices[sliceIndex] ?? this.#yielding.get(sliceIndex)?.diskSlice;
+  }
+
   /** A slice that yields, for somebody who asks it all the same. */
   askYielding(sliceIndex: SliceIndex): Slice | undefined {
     return this.#noteAsked(sliceIndex)?.slice;
@@ -154,7 +177,7 @@ export class HeldVersion {
   /** Drops a yielding slice, whose memory goes with `collectDroppedSlices`, or closes its file; one that is just being read counts as asked for, and stays. */
   free(sliceIndex: SliceIndex): void {
     const { diskSlice } = this.#yielding.get(sliceIndex) ?? {};
-    if (diskSlice && this.disk?.reader.isReading(diskSlice)) {
+    if (diskSlice && diskSlice.readers > 0) {
       this.#noteAsked(sliceIndex);
       return;
     }

@@ -3,11 +3,12 @@
 //
 // One slice is loaded at a time: those of the version that is served come first, then those of older ones, then those of the next.
 
+import type { Current } from '../shared/data-set.ts';
 import type { SliceIndex } from '../shared/key-hash.ts';
 import { formatSize } from '../shared/quantities.ts';
 import type { PublishedId, RefusedVersion, VersionReport } from '../shared/status-report.ts';
 import type { VersionUse } from '../shared/version-use.ts';
-import { CurrentWatch } from './current-watch.ts';
+import { CurrentWatch, type VersionDoor } from './current-watch.ts';
 import { type Decision, decide, noMemory } from './decide.ts';
 import { HeldVersion } from './held-version.ts';
 import { Leases } from './leases.ts';
@@ -34,6 +35,9 @@ export type Situation = {
 export type HoldingsOptions = SliceKeeperOptions & {
   /** Of the shard's process, as its reports name it. */
   readonly incarnation: string;
+  readonly door: VersionDoor;
+  /** Its file is not here: what is here is loaded before it. */
+  readonly isMissing: (version: HeldVersion, sliceIndex: SliceIndex) => boolean;
   /** Something is held that was not, or is loaded: decide afresh. */
   readonly onChange: () => void;
 };
@@ -57,7 +61,7 @@ export class Holdings {
 
   constructor(options: HoldingsOptions) {
     this.#options = options;
-    this.#watch = new CurrentWatch(options.dataDir);
+    this.#watch = new CurrentWatch(options.dataDir, options.door);
     this.#leases = new Leases(options.incarnation);
     this.#keeper = new SliceKeeper(options);
   }
@@ -139,6 +143,18 @@ export class Holdings {
     this.#keeper.closeIdle();
     void this.#loadDecided();
     return [...names];
+  }
+
+  /** The version that is published, when it is held, and what names it. */
+  get published(): { readonly version: HeldVersion; readonly current: Current } | undefined {
+    const { current } = this.#watch;
+    const version = current && this.#versions.find(({ id }) => id === current.id);
+    return version && { version, current };
+  }
+
+  /** Gives the memory of dropped slices back. */
+  collect(): void {
+    this.#keeper.collect();
   }
 
   /** A hint for the next start. */
@@ -275,7 +291,8 @@ export class Holdings {
   #nextLoad(): { readonly version: HeldVersion; readonly sliceIndex: SliceIndex } | undefined {
     const others = this.#versions.filter((version) => version !== this.#serving).toReversed();
     for (const version of this.#serving ? [this.#serving, ...others] : others) {
-      const sliceIndex = this.#decisions.get(version.id)?.load.find((i) => version.stateOf(i) === 'queued');
+      const queued = (this.#decisions.get(version.id)?.load ?? []).filter((i) => version.stateOf(i) === 'queued');
+      const sliceIndex = queued.find((i) => !this.#options.isMissing(version, i)) ?? queued[0];
       if (sliceIndex !== undefined && version.endsFromReport === undefined) return { version, sliceIndex };
     }
     return undefined;

@@ -15,6 +15,7 @@ import type { GetExchange } from '../shared/get-response.ts';
 import { createHttpServer, type HttpServer } from '../shared/http-server.ts';
 import { parseGetKey } from '../shared/key-query.ts';
 import { limits } from '../shared/limits.ts';
+import { bodyOf, giveBuffer, type Outgoing } from '../shared/outgoing.ts';
 import type { PostExchange } from '../shared/plain-connection.ts';
 import { sendProblem } from '../shared/problem-response.ts';
 import type { StatusReport } from '../shared/status-report.ts';
@@ -22,6 +23,7 @@ import { parseVersionUse, type VersionUse, versionUseHeader } from '../shared/ve
 import { type AnswerCounts, answerBatch } from './batch-answer.ts';
 import { DiskBatch } from './disk-batch.ts';
 import type { HeldVersion } from './held-version.ts';
+import type { SliceServer } from './slice-server.ts';
 
 /** What the server reads of its shard. */
 export type ShardView = {
@@ -36,6 +38,8 @@ export type ShardView = {
   readonly asked: (version: HeldVersion) => void;
   readonly isReady: boolean;
   readonly counts: AnswerCounts;
+  /** Gives manifests and slices to other shards. */
+  readonly slices: Pick<SliceServer, 'answer'>;
   readonly status: () => StatusReport & Readonly<Record<string, unknown>>;
 };
 
@@ -55,7 +59,7 @@ export function buildShardServer(shard: ShardView, options: { logLevel: string }
     methodsOf,
     answerGet: (target, exchange) => answerGet(shard, target, exchange),
     fastPath: (request, response, target) => {
-      if (request.method !== 'POST' || target !== '/batch') return false;
+      if (request.method !== 'POST' || target !== '/batch') return shard.slices.answer(request, response, target);
       receiveBatch(shard, request, response);
       return true;
     },
@@ -92,9 +96,12 @@ function answerGet(shard: ShardView, target: string, exchange: GetExchange): voi
   // A batch of one: its reply holds one status, and the value.
   const batch = { versionId: version.idBytes, count: 1, keyStarts: Uint32Array.of(0, bytes.length + 2), bytes };
   answerFrom(shard, version, batch, (reply) => {
-    readBatchReply(reply, (_, status, start, end) => {
-      if (status === batchStatus.found) exchange.sendValue(version.headers, valueIn(reply, start, end));
+    const body = bodyOf(reply);
+    readBatchReply(body, (_, status, start, end) => {
+      if (status === batchStatus.found) exchange.sendValue(version.headers, valueIn(body, start, end));
       else exchange.sendProblem(problemOfStatus(status), version.headers);
+      // Of a small value, what left was a copy.
+      if (end - start <= limits.oneWriteSizeMax) giveBuffer(reply.buffer);
     });
   });
 }
@@ -133,8 +140,9 @@ function answerBatchRequest(shard: ShardView, response: ServerResponse, body: Bu
   const request = readBatchRequest(body);
   if (!request) return sendProblem(response, 'body_malformed', { detail: noBatch });
   answerFrom(shard, askedVersion(shard, request), request, (reply) => {
-    response.writeHead(200, ['Content-Type', batchContentType, 'Content-Length', String(reply.length)]);
-    response.end(reply);
+    const bytes = bodyOf(reply);
+    response.writeHead(200, ['Content-Type', batchContentType, 'Content-Length', String(bytes.length)]);
+    response.end(bytes);
   });
 }
 
@@ -155,7 +163,7 @@ function askedVersion(shard: ShardView, { versionId }: BatchRequest): HeldVersio
 }
 
 /** Calls back at once when no disk is involved. */
-function answerFrom(shard: ShardView, version: HeldVersion | undefined, request: BatchRequest, onReply: (reply: Buffer) => void): void {
+function answerFrom(shard: ShardView, version: HeldVersion | undefined, request: BatchRequest, onReply: (reply: Outgoing) => void): void {
   if (version?.disk) new DiskBatch(version.disk, request, shard.counts, onReply).answer(version);
   else onReply(answerBatch(version, request, shard.counts));
 }

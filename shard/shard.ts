@@ -11,6 +11,7 @@ import { type HttpServer, listen } from '../shared/http-server.ts';
 import { limits } from '../shared/limits.ts';
 import { MemberPoller } from '../shared/member-poller.ts';
 import { joinAddress, type MemberSource } from '../shared/member-source.ts';
+import type { KnownMember } from '../shared/member-table.ts';
 import { formatDuration } from '../shared/quantities.ts';
 import type { ShardState, StatusReport } from '../shared/status-report.ts';
 import type { VersionUse } from '../shared/version-use.ts';
@@ -20,6 +21,8 @@ import { Holdings } from './holdings.ts';
 import { followLeaving } from './leave.ts';
 import { followOwners, type MemberView, noOwners, type Owners, viewOf } from './owners.ts';
 import { buildShardServer } from './server.ts';
+import { type CareSettings, SliceCare, usualCare } from './slice-care.ts';
+import type { SliceServer } from './slice-server.ts';
 
 export type ShardOptions = {
   readonly dataDir: string;
@@ -36,6 +39,8 @@ export type ShardOptions = {
   readonly stateDir: string | undefined;
   /** How long a shard that closes waits, at the most, for others to hold what only it holds. */
   readonly leaveGraceMs: number;
+  /** How slices are checked, healed, fetched and given to others; undefined: as usual. */
+  readonly care?: CareSettings | undefined;
   readonly logLevel: string;
 };
 
@@ -46,6 +51,7 @@ export class Shard {
   readonly #server: HttpServer;
   readonly #poller: MemberPoller | undefined;
   readonly #holdings: Holdings;
+  readonly #care: SliceCare;
   readonly #incarnation = randomBytes(8).toString('hex');
   readonly #startedMs = Date.now();
   #counter = 0;
@@ -62,7 +68,30 @@ export class Shard {
     this.#server = buildShardServer(this, { logLevel: options.logLevel });
     const { dataDir, memory, stateDir } = options;
     const { log } = this.#server;
-    this.#holdings = new Holdings({ dataDir, memory, stateDir, incarnation: this.#incarnation, log, onChange: () => this.#follow() });
+    this.#care = new SliceCare({
+      ...(options.care ?? usualCare),
+      dataDir,
+      log,
+      versions: () => this.#holdings.versions,
+      members: () => this.#others(),
+      areMembersKnown: () => !this.#poller || this.#poller.firstRoundDone,
+      onChange: () => {
+        this.#holdings.collect();
+        this.#follow();
+      },
+    });
+    this.#holdings = new Holdings({
+      dataDir,
+      memory,
+      stateDir,
+      incarnation: this.#incarnation,
+      log,
+      door: this.#care.versionDoor,
+      isMissing: (version, sliceIndex) => this.#care.isMissing(version, sliceIndex),
+      onLoadFailed: (version, sliceIndex, reason) => this.#care.loadFailed(version, sliceIndex, reason),
+      onReadFailed: (slice, reason) => this.#care.readFailed(slice, reason),
+      onChange: () => this.#follow(),
+    });
     if (options.members) {
       this.#poller = new MemberPoller({
         source: options.members,
@@ -76,12 +105,17 @@ export class Shard {
   async start(): Promise<number> {
     const port = await listen(this.#server, this.#options.host, this.#options.port);
     this.#poller?.start();
+    this.#care.start();
     void this.#watch();
     return port;
   }
 
   get log(): HttpServer['log'] {
     return this.#server.log;
+  }
+
+  get slices(): SliceServer {
+    return this.#care.server;
   }
 
   get versions(): readonly HeldVersion[] {
@@ -120,6 +154,7 @@ export class Shard {
       refused,
       ...this.#holdings.status(),
       keys: { ...this.counts },
+      ...this.#care.status(),
     };
   }
 
@@ -133,6 +168,7 @@ export class Shard {
     clearTimeout(this.#watchTimer);
     await this.#poller?.close();
     await this.#holdings.stopLoading();
+    await this.#care.close();
     await this.#server.close();
     this.#holdings.close();
   }
@@ -146,6 +182,8 @@ export class Shard {
     await this.#holdings.look();
     if (this.#closing) return;
     this.#follow();
+    const { published } = this.#holdings;
+    if (published) void this.#care.glance(published.version.manifest, published.current);
     this.#watchTimer = setTimeout(() => void this.#watch(), limits.currentWatchIntervalMs);
   }
 
@@ -203,8 +241,11 @@ export class Shard {
       versions: this.#holdings.reports(nowMs),
       serving: this.#holdings.serving?.id,
     };
-    const others = (this.#poller?.table.members ?? []).filter(({ name }) => name !== this.name);
-    return [own, ...others.map((member) => viewOf(member, nowMs))];
+    return [own, ...this.#others().map((member) => viewOf(member, nowMs))];
+  }
+
+  #others(): readonly KnownMember[] {
+    return (this.#poller?.table.members ?? []).filter(({ name }) => name !== this.name);
   }
 
   /** Resolves when it may leave. */

@@ -26,6 +26,10 @@ export type SliceKeeperOptions = {
   /** Where hot keys are kept from one run to the next; undefined: nowhere. */
   readonly stateDir: string | undefined;
   readonly log: HttpServer['log'];
+  /** A slice could not be loaded: has it brought, or marked as corrupt. Never rejects. */
+  readonly onLoadFailed: (version: HeldVersion, sliceIndex: SliceIndex, reason: string) => Promise<void>;
+  /** A bucket of a slice on disk failed its check. */
+  readonly onReadFailed: (slice: DiskSlice, reason: string) => void;
 };
 
 export class SliceKeeper {
@@ -47,15 +51,11 @@ export class SliceKeeper {
   /** Undefined: the cache is filled with whatever comes first. */
   #hotKeys: HotKeys | undefined;
   #hotKeysRead = false;
-  #corruptTold = '';
   #closing = false;
 
   constructor(options: SliceKeeperOptions) {
     this.#options = options;
-    this.#reader = new BucketReader((slice, reason) => {
-      if (slice.path !== this.#corruptTold) options.log.error(`${reason}; its keys are not answered`);
-      this.#corruptTold = slice.path;
-    });
+    this.#reader = new BucketReader(options.onReadFailed);
   }
 
   planOf(version: HeldVersion): MemoryPlan | undefined {
@@ -113,7 +113,7 @@ export class SliceKeeper {
     }
   }
 
-  /** Has the slice kept, or marked as corrupt; never rejects. Only after `planMemory`, and one at a time. */
+  /** Has the slice kept, marked as corrupt, or to be decided upon again; never rejects. Only after `planMemory`, and one at a time. */
   async load(version: HeldVersion, sliceIndex: SliceIndex): Promise<void> {
     version.markLoading(sliceIndex);
     const { bytes } = version.manifest.identity.slices[sliceIndex]!;
@@ -124,8 +124,7 @@ export class SliceKeeper {
       else await this.#loadFromDisk(version, sliceIndex);
     } catch (error) {
       if (this.#closing || version.isDropped) return;
-      version.markCorrupt(sliceIndex);
-      this.#options.log.error(`slice ${sliceIndex} of version ${version.id} is not served: ${(error as Error).message}`);
+      await this.#options.onLoadFailed(version, sliceIndex, (error as Error).message);
     }
   }
 
@@ -167,7 +166,7 @@ export class SliceKeeper {
   /** Closes what was given up and is not read any more. */
   closeIdle(): void {
     this.#toClose = this.#toClose.filter((slice) => {
-      if (this.#reader.isReading(slice)) return true;
+      if (slice.readers > 0) return true;
       closeDiskSlice(slice);
       return false;
     });

@@ -11,6 +11,7 @@ import type { Socket } from 'node:net';
 import { batchContentType } from './batch-wire.ts';
 import { type Connector, isConnectTimeout, isRefused, openConnector } from './http-client.ts';
 import { limits } from './limits.ts';
+import { type Outgoing, sendOutgoing } from './outgoing.ts';
 
 /**
  * Why a batch has no reply. `refused`: nobody listens, so nothing was written; `reset`: a connection that had served before ended without a
@@ -30,9 +31,6 @@ export type SentBatch = {
   readonly isWritten: boolean;
 };
 
-/** Digits of a Content-Length, and the end of the head. */
-const lengthRoom = 10 + 4;
-
 /** Does not queue: the caller has at most `batchSocketsMax` batches under way. */
 export class BatchPool {
   readonly #headStart: string;
@@ -46,21 +44,13 @@ export class BatchPool {
     this.#connect = connect;
   }
 
-  /** So many bytes must be free before the body of a request: its head is written there. */
-  get headRoom(): number {
-    return this.#headStart.length + lengthRoom;
-  }
-
-  /** Sends `bytes` from `headRoom` on; all of `bytes` belongs to the pool until one of the callbacks is called. */
-  send(bytes: Buffer, callbacks: BatchCallbacks): SentBatch {
+  /** Sends a batch, which is the pool's from now on. */
+  send(request: Outgoing, callbacks: BatchCallbacks): SentBatch {
     if (this.#isClosed) {
       queueMicrotask(() => callbacks.onFailure('broken'));
       return { isWritten: false };
     }
-    const head = `${this.#headStart}${bytes.length - this.headRoom}\r\n\r\n`;
-    const start = this.headRoom - head.length;
-    bytes.write(head, start, 'latin1');
-    const batch = new Batch(bytes.subarray(start), callbacks);
+    const batch = new Batch(`${this.#headStart}${request.end - request.start}\r\n\r\n`, request, callbacks);
     const socket = this.#idle.pop() ?? this.#open();
     socket.send(batch);
     return batch;
@@ -87,11 +77,13 @@ export class BatchPool {
 }
 
 class Batch implements SentBatch {
-  readonly request: Buffer;
+  readonly head: string;
+  readonly request: Outgoing;
   readonly callbacks: BatchCallbacks;
   isWritten = false;
 
-  constructor(request: Buffer, callbacks: BatchCallbacks) {
+  constructor(head: string, request: Outgoing, callbacks: BatchCallbacks) {
+    this.head = head;
     this.request = request;
     this.callbacks = callbacks;
   }
@@ -148,7 +140,7 @@ class BatchSocket {
 
   #write(socket: Socket, batch: Batch): void {
     batch.isWritten = true;
-    socket.write(batch.request);
+    sendOutgoing(socket, batch.head, batch.request);
   }
 
   #receive(chunk: Buffer): void {

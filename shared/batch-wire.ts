@@ -7,7 +7,8 @@
 // are `deferred`: ask again. Only a 200 of this type, version and count is an answer; all else is a failed try.
 
 import { limits } from './limits.ts';
-import { asWordBuffer, copyWords, type WordBuffer, wordCopySlack } from './word-copy.ts';
+import { bodyOf, headRoom, type Outgoing, takeBuffer } from './outgoing.ts';
+import { copyWords, type WordBuffer } from './word-copy.ts';
 
 export const batchContentType = 'application/vnd.pavostore.batch';
 export const batchProtocol = 1;
@@ -26,29 +27,29 @@ export type BatchEntry = {
   readonly writeTo: (target: WordBuffer, at: number) => number;
 };
 
-/** The whole request for the keys of `entries`, at most `batchKeysMax`. It starts behind `room` free bytes. */
-export function encodeBatch(versionId: Buffer, entries: readonly BatchEntry[], room: number): Buffer {
-  let size = room + batchHeadSize;
+/** The whole request for the keys of `entries`, at most `batchKeysMax`. */
+export function encodeBatch(versionId: Buffer, entries: readonly BatchEntry[]): Outgoing {
+  let size = headRoom + batchHeadSize;
   let count = 0;
   for (const entry of entries) {
     size += entry.wireSize;
     count += entry.keyCount;
   }
-  const request = asWordBuffer(Buffer.allocUnsafe(size + wordCopySlack));
-  writeBatchHead(request.bytes, room, versionId, count);
-  let at = room + batchHeadSize;
-  for (const entry of entries) at = entry.writeTo(request, at);
-  return request.bytes.subarray(0, size);
+  const buffer = takeBuffer(size);
+  writeBatchHead(buffer.bytes, headRoom, versionId, count);
+  let end = headRoom + batchHeadSize;
+  for (const entry of entries) end = entry.writeTo(buffer, end);
+  return { buffer, start: headRoom, end };
 }
 
-/** The same for keys as latin1 strings of 1 to `keySizeMax` characters. */
-export function encodeBatchRequest(versionId: Buffer, keys: readonly { readonly key: string }[], room = 0): Buffer {
+/** The bytes of the same for keys as latin1 strings of 1 to `keySizeMax` characters. For tests and benchmarks. */
+export function encodeBatchRequest(versionId: Buffer, keys: readonly { readonly key: string }[]): Buffer {
   const entries = keys.map(({ key }) => ({
     keyCount: 1,
     wireSize: 2 + key.length,
     writeTo: (target: WordBuffer, at: number) => writeKey(target, at, key),
   }));
-  return encodeBatch(versionId, entries, room);
+  return bodyOf(encodeBatch(versionId, entries));
 }
 
 /** Below so many characters, to write them one by one costs less than the call of `Buffer.write`. */

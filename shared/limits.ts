@@ -130,10 +130,18 @@ export const limits = {
   routerQueueMax: 128 * KiB,
   /** A value up to this size is handled as one latin1 string and leaves with its header in one write; a larger one as bytes, without a copy. */
   oneWriteSizeMax: 64 * KiB,
+  /** Buffers for what is written to sockets: larger than usual batches and answers to /mget; what is larger gets one of its own. */
+  outgoingSize: 64 * KiB,
+  /** Of these buffers, those that are kept for the next message: few are in use at once. */
+  outgoingKeptMax: 16,
+  /** The head of a message with the longest host name. */
+  headRoomSize: 512,
   /** Lookups that wait for the same key on its way; one more asks for itself, so that no answer has to be given to too many at once. */
   flightFollowersMax: 1_024,
   /** The cache holds at least this many answers: a larger one is not taken in. */
   hotAnswersMin: 64,
+  /** What a look-up touches of each bucket of a batch before it searches the first: most of a bucket of usual records; large values are not worth it. */
+  bucketTouchSize: 512,
   /** Idle sockets to a shard close before the shard's own keep-alive ends. */
   clientKeepAliveMs: 60_000,
   /** A socket of a batch without a byte for this long is destroyed. */
@@ -268,6 +276,50 @@ export const limits = {
   /** After so long without another return the count begins anew. */
   flapForgiveMs: 600_000,
 
+  // Slices from others, scrubbing, healing (docs/decisions/013-scrub-and-heal.md).
+  /** Slices that a shard sends to others at a time: more would only share the same rate. */
+  transfersMax: 4,
+  /** Bytes that are sent in one go between two requests: some 50 us of a core. */
+  transferPieceSize: 128 * KiB,
+  /** A receiver that takes nothing, or a sender that sends nothing, for this long is given up. */
+  transferSilentMs: 10_000,
+  /** Bytes a second that a shard gives to others, and takes from a place: 64 MiB cost some 5 % of a core, and a usual slice takes a second. */
+  fetchRateDefault: 64 * MiB,
+  fetchRateMin: 64 * KiB,
+  fetchRateMax: 64 * GiB,
+  /** Bytes a second that are checked in the background: well below 1 % of a core; 10 GiB in 45 minutes. */
+  scrubRateDefault: 4 * MiB,
+  scrubRateMax: 1 * GiB,
+  /** Bytes that the scrub checks in one go: some 0.3 ms; smaller ones cost more in waking up than in checking. */
+  scrubPieceSize: 512 * KiB,
+  /** What is suspected is checked at this rate instead. */
+  suspectCheckRate: 256 * MiB,
+  /** Busier than this share of the last second, a shard neither scrubs nor sends at its full rate. */
+  busyShare: 0.7,
+  busyLookMs: 1_000,
+  /** How long the scrub waits at a time for a shard that stays busy; and by how much a sender slows down for it. */
+  busyPauseMs: 5_000,
+  busySlowdown: 4,
+  /** How often, and of how many files each time, the shard looks whether they are still there as they were. */
+  glanceIntervalMs: 1_000,
+  glanceFilesMax: 64,
+  /** A file that is gone is missed for so long before it is written again: a version that is just being replaced is not there for a moment. */
+  missingFileMs: 2_000,
+  /** What could not be healed is tried again after this time, doubled with each failure. */
+  healDelayMinMs: 1_000,
+  healDelayMaxMs: 30_000,
+  /** What is damaged again so soon after it was healed was not healed of its cause: the delays go on. */
+  healRelapseMs: 600_000,
+  /** All who have a good copy have their hands full: asked again after this time. */
+  fetchBusyDelayMs: 300,
+  /** How often a shard looks at the source for a newer version. */
+  sourcePollIntervalMs: 5_000,
+  /** A version of which members report more than the `current` at hand says is taken up after this long: the folder is behind, not on its way. */
+  membersAheadMs: 10_000,
+  manifestDeadlineMs: 10_000,
+  /** How often a shard with a source looks for versions in its cache that nobody uses any more. */
+  unusedLookIntervalMs: 60_000,
+
   // The local cluster.
   restartDelayMinMs: 100,
   restartDelayMaxMs: 10_000,
@@ -320,6 +372,18 @@ export const limits = {
   probeForgiveMs: 30_000,
   /** Probes without an answer that may be under way: their sockets are beside those of the batches. */
   probesInFlightMax: 2,
+  /** Keys under way to one member as long as nothing is known of it, in batches of half as many: an /mget leaves at once; a fast one has more after some milliseconds. */
+  windowStartKeys: 1_024,
+  /** However slow it is: fewer would cost more for their batch than for themselves. */
+  windowKeysMin: 32,
+  /** Answers within this share of the deadline let the window of a member grow ... */
+  windowFastShare: 0.125,
+  /** ... those after this one shrink it; and for so long, about, keys may wait for one that cannot keep up. Half of the deadline in all: the rest is for retries. */
+  windowSlowShare: 0.25,
+  /** Share of the latest batch in the smoothed latency. */
+  windowSmoothing: 0.25,
+  /** So many keys may wait in any case: an /mget on a member that was slow for a moment. */
+  windowWaitingMin: 128,
   /** Share of a queue that the keys of /mgets may take: the rest is for single GETs. */
   bulkQueueShare: 0.75,
   /** Batches with keys of /mgets under way to one member: one more is left for single GETs alone. */
@@ -355,6 +419,13 @@ assert(limits.versionLeaseMs > 4 * limits.memberSilentMs, 'a router that shards 
 assert(limits.versionBehindMaxMs > limits.versionFlipMs + limits.versionLeaseMs, 'every router had the time to switch');
 assert(limits.memberSilentMs > limits.memberGoneMs, 'what a router sees by its own requests comes before what its polls tell');
 assert(limits.probeDelayMaxMs * (1 + limits.probeJitter) <= limits.deadlineMaxMs, 'a probe fits the timing wheel');
+assert(limits.windowFastShare <= limits.windowSlowShare / 2, 'a window that doubles does not become slow at once');
+assert(limits.windowStartKeys >= 2 * limits.mgetKeysMax, 'an /mget leaves at once');
 assert(limits.bulkBatchesInFlightMax < limits.batchesInFlightMax, 'a batch under way is left for single GETs');
+assert(
+  limits.transferPieceSize / limits.fetchRateMin < limits.transferSilentMs / 1_000 / limits.busySlowdown,
+  'a throttled sender is not a silent one',
+);
+assert(limits.missingFileMs >= 2 * limits.glanceIntervalMs, 'what is gone is looked for twice before it is written again');
 assert(limits.storePartSize >= 5 * MiB && limits.sliceSizeMax / limits.storePartSize <= 10_000, 'the largest slice fits the parts of S3');
 assert(limits.storePieceSize / limits.storeRateMin < limits.storeSilentMs / 2_000, 'a throttled socket is not a silent one');

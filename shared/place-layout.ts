@@ -89,7 +89,7 @@ async function fetchRest(
   }
   onBytes?.(size);
   if (size < expected.bytes) {
-    for await (const chunk of await openSlice(store, expected, size, signal)) {
+    for await (const chunk of await openPlaceSlice(store, expected, size, signal)) {
       digest.update(chunk);
       await file.appendFile(chunk);
       onBytes?.(chunk.length);
@@ -101,7 +101,7 @@ async function fetchRest(
 /** Reads a slice in the place to its end. Throws `object_missing`, `object_corrupt`, or an error of the store. */
 export async function verifyPlaceSlice(store: ObjectStore, expected: ManifestSlice, options: FetchOptions = {}): Promise<void> {
   const digest = createHash('sha256');
-  for await (const chunk of await openSlice(store, expected, 0, options.signal)) {
+  for await (const chunk of await openPlaceSlice(store, expected, 0, options.signal)) {
     digest.update(chunk);
     options.onBytes?.(chunk.length);
   }
@@ -110,7 +110,8 @@ export async function verifyPlaceSlice(store: ObjectStore, expected: ManifestSli
     throw new PavostoreError('object_corrupt', `${store.place}/${placeSliceName(expected.sha256)}: its SHA-256 is ${sha256}`);
 }
 
-async function openSlice(
+/** The bytes of a slice from `from` on, unchecked but for their number. Throws `object_missing`, `object_corrupt`, or an error of the store. */
+export async function openPlaceSlice(
   store: ObjectStore,
   expected: ManifestSlice,
   from: number,

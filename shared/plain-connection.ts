@@ -13,6 +13,7 @@ import type { Socket } from 'node:net';
 import type { ErrorCode } from './errors.ts';
 import { type GetExchange, httpDate, keepAliveText, type VersionHeaders } from './get-response.ts';
 import { limits } from './limits.ts';
+import { type Outgoing, sendOutgoing } from './outgoing.ts';
 import { readPlainGet } from './plain-get.ts';
 import { type PlainPost, readPlainPost } from './plain-post.ts';
 import { type ProblemText, problemText } from './problem-response.ts';
@@ -20,7 +21,7 @@ import { type ProblemText, problemText } from './problem-response.ts';
 /** One plain POST, to be answered by exactly one call. */
 export interface PostExchange {
   /** 200 with these fields, lines that end in CRLF. */
-  sendBody(fields: string, body: Buffer): void;
+  sendBody(fields: string, body: Outgoing): void;
   sendProblem(code: ErrorCode, version?: VersionHeaders, detail?: string): void;
 }
 
@@ -98,34 +99,25 @@ export class PlainConnection implements GetExchange, PostExchange {
     const head = `${version.foundText}${value.length}\r\nDate: ${httpDate()}\r\n\r\n`;
     if (typeof value === 'string') {
       this.#socket.write(head + value, 'latin1');
-      this.#answered();
-    } else this.#sendBytes(head, value);
+    } else {
+      this.#socket.cork();
+      this.#socket.write(head, 'latin1');
+      this.#socket.write(value);
+      this.#socket.uncork();
+    }
+    this.#answered();
   }
 
-  sendBody(fields: string, body: Buffer): void {
-    this.#sendBytes(`HTTP/1.1 200 OK\r\n${fields}${keepAliveText}Date: ${httpDate()}\r\nContent-Length: ${body.length}\r\n\r\n`, body);
+  sendBody(fields: string, body: Outgoing): void {
+    const size = body.end - body.start;
+    sendOutgoing(this.#socket, `HTTP/1.1 200 OK\r\n${fields}${keepAliveText}Date: ${httpDate()}\r\nContent-Length: ${size}\r\n\r\n`, body);
+    this.#answered();
   }
 
   sendProblem(code: ErrorCode, version?: VersionHeaders, detail?: string): void {
     const { head, body } =
       code === 'key_not_found' && version && detail === undefined ? version.missingText : keptProblemText(code, version, detail);
     this.#socket.write(`${head}Date: ${httpDate()}\r\n\r\n${body}`, detail === undefined ? 'latin1' : 'utf8');
-    this.#answered();
-  }
-
-  #sendBytes(head: string, body: Buffer): void {
-    if (body.length <= limits.oneWriteSizeMax) {
-      // One small copy costs less than a write of two parts.
-      const bytes = Buffer.allocUnsafe(head.length + body.length);
-      bytes.write(head, 0, 'latin1');
-      bytes.set(body, head.length);
-      this.#socket.write(bytes);
-    } else {
-      this.#socket.cork();
-      this.#socket.write(head, 'latin1');
-      this.#socket.write(body);
-      this.#socket.uncork();
-    }
     this.#answered();
   }
 

@@ -67,3 +67,10 @@ export function durationBetween(flag: string, text: string, minMs: number, maxMs
     throw new PavostoreError('usage', `${flag} ${text}: ${formatDuration(minMs)} to ${formatDuration(maxMs)} is needed`);
   return ms;
 }
+
+/** A size of a flag in bytes. Throws `usage` unless it is from `min` to `max`. */
+export function sizeBetween(flag: string, text: string, min: number, max: number): number {
+  const size = parseSize(text);
+  if (size < min || size > max) throw new PavostoreError('usage', `${flag} ${text}: ${formatSize(min)} to ${formatSize(max)} is needed`);
+  return size;
+}

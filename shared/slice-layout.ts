@@ -26,7 +26,7 @@ import { PavostoreError } from './errors.ts';
 import { bitsOf, bucketIndexOf, isPowerOfTwo, keyHash32, keyHashName, type SliceIndex, sliceIndexOf } from './key-hash.ts';
 import { limits } from './limits.ts';
 import { readVarint, varintSize, writeVarint } from './varint.ts';
-import { asWordBuffer, copyWords } from './word-copy.ts';
+import { asWordBuffer, copyWords, type WordBuffer } from './word-copy.ts';
 
 // Directories are read through Uint32Array, whose order is the machine's.
 assert(endianness() === 'LE', 'Pavostore runs on little-endian machines');
@@ -54,6 +54,8 @@ export type SliceHeader = {
 export type Slice = {
   readonly header: SliceHeader;
   readonly bytes: Buffer;
+  /** The same bytes, to copy values from. */
+  readonly words: WordBuffer;
   readonly directory: Uint32Array;
   readonly sliceBits: number;
   readonly bucketBits: number;
@@ -227,6 +229,7 @@ export function viewSlice(bytes: Buffer, header: SliceHeader): Slice {
   return {
     header,
     bytes,
+    words: asWordBuffer(bytes),
     directory: new Uint32Array(bytes.buffer, bytes.byteOffset + header.directory.offset, header.bucketCount + 1),
     sliceBits: bitsOf(header.sliceCount),
     bucketBits: bitsOf(header.bucketCount),
@@ -245,12 +248,24 @@ export function findRecord(
   keyEnd: number,
   match: Match,
 ): LookupOutcome {
+  if (!findBucket(slice, hash, place)) return lookup.corrupt;
+  return findInBucket(slice.bytes, place.start, place.end, keyBytes, keyStart, keyEnd, match);
+}
+
+/** Where a bucket lies in the bytes of its slice. */
+export type BucketPlace = { start: number; end: number };
+
+const place: BucketPlace = { start: 0, end: 0 };
+
+/** Puts the place of the hash's bucket into `found`; false when the directory contradicts itself. */
+export function findBucket(slice: Slice, hash: number, found: BucketPlace): boolean {
   const bucket = bucketIndexOf(hash, slice.sliceBits, slice.bucketBits);
-  const recordsAt = slice.header.records.offset;
+  const { offset, length } = slice.header.records;
   const start = slice.directory[bucket]!;
   const end = slice.directory[bucket + 1]!;
-  if (start > end || end > slice.header.records.length) return lookup.corrupt;
-  return findInBucket(slice.bytes, recordsAt + start, recordsAt + end, keyBytes, keyStart, keyEnd, match);
+  found.start = offset + start;
+  found.end = offset + end;
+  return start <= end && end <= length;
 }
 
 /** The scan of one bucket, from `start` to `end` in `bytes`. The full key is compared, always. */
@@ -266,9 +281,14 @@ export function findInBucket(
   const keySizeWanted = keyEnd - keyStart;
   let at = start;
   while (at < end) {
-    const keySize = readVarint(bytes, at, end);
-    if (keySize < 0) return lookup.corrupt;
-    at += varintSize(keySize);
+    // A number of one byte, as most are, is what it is.
+    let keySize = bytes[at]!;
+    if (keySize < 0x80) at++;
+    else {
+      keySize = readVarint(bytes, at, end);
+      if (keySize < 0) return lookup.corrupt;
+      at += varintSize(keySize);
+    }
     const valueSize = readVarint(bytes, at, end);
     if (valueSize < 0) return lookup.corrupt;
     at += varintSize(valueSize);

@@ -72,7 +72,7 @@ export class LocalCluster {
   async start(): Promise<void> {
     try {
       const { dataDir, shardPort, shards, replicas, zones, logLevel } = this.#options;
-      const ports = shardPort === 0 ? await anyFreePorts(shards) : await freePorts(shardPort, shards);
+      const ports = shardPort === 0 ? await anyFreePorts(shardHost, shards) : await freePorts(shardPort, shards);
       this.#shardAddresses = ports.map((each) => joinAddress(shardHost, each));
       const members = this.#shardAddresses.join(',');
       this.#shards = ports.map((each, i) =>
@@ -83,7 +83,7 @@ export class LocalCluster {
           ...(zones === undefined ? [] : flags({ zone: `zone-${1 + (i % zones)}` })),
         ]),
       );
-      this.#routers = this.#makeRouters(members);
+      this.#routers = await this.#makeRouters(members);
       const started = await Promise.all([this.#routers.start(), ...this.#shards.map((shard) => shard.start())]);
       this.#routerPort = started[0]!;
       await this.#untilWhole();
@@ -124,8 +124,10 @@ export class LocalCluster {
   }
 
   /** They drain for nobody: with them the cluster goes. */
-  #makeRouters(members: string): RouterProcesses {
-    const { host, port, routers = 1, logLevel, routerArgs = [], onEvent } = this.#options;
+  async #makeRouters(members: string): Promise<RouterProcesses> {
+    const { host, routers = 1, logLevel, routerArgs = [], onEvent } = this.#options;
+    // One that a router picked itself would be another one after its death.
+    const port = this.#options.port === 0 ? (await anyFreePorts(host, 1))[0]! : this.#options.port;
     const argsFor = (shared: number): string[] => [
       'router',
       ...flags({ host, port: shared, members, 'log-level': logLevel }),
@@ -172,9 +174,9 @@ function isFree(port: number): Promise<boolean> {
 }
 
 /** Different ones, since all are taken before the first is given back. */
-async function anyFreePorts(count: number): Promise<number[]> {
+async function anyFreePorts(host: string, count: number): Promise<number[]> {
   const probes = Array.from({ length: count }, () => createServer());
-  await Promise.all(probes.map((probe) => new Promise<void>((resolve) => probe.listen({ host: shardHost, port: 0 }, resolve))));
+  await Promise.all(probes.map((probe) => new Promise<void>((resolve) => probe.listen({ host, port: 0 }, resolve))));
   const ports = probes.map((probe) => (probe.address() as { port: number }).port);
   await Promise.all(probes.map((probe) => new Promise((resolve) => probe.close(resolve))));
   return ports;

@@ -4,17 +4,18 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { createReadStream, existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { createReadStream, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { fileURLToPath } from 'node:url';
-import { beforeAll, expect, onTestFinished, test, vi } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
 import { readCurrent, versionPath } from '../../shared/data-set.ts';
 import { type Finished, runPavostore, startPavostore } from '../deploy/data-folder.ts';
 import { account, accountEnv, bucket, makeRoot, startS3 } from '../object-store/places.ts';
 
 const seed = Number(process.env.TEST_SEED ?? Date.now() % 2 ** 32);
-const bytesWanted = Number(process.env.BACKUP_BYTES ?? 80_000_000);
+const bytesWanted = Number(process.env.BACKUP_BYTES ?? 40_000_000);
 console.log(`the kills of backup.test.ts: TEST_SEED=${seed}`);
 const part = 16 * 1024 * 1024;
 const waiting = { timeout: 120_000, interval: 2 } as const;
@@ -23,9 +24,12 @@ const env = { ...accountEnv, HOME: '/nowhere' };
 /** A version of `bytesWanted` bytes in slices of one to two parts. */
 let data: { dataDir: string; id: string; size: number; slices: number };
 
+const root = mkdtempSync(join(tmpdir(), 'pavostore-backup-'));
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
 beforeAll(async () => {
   const slices = 2 ** Math.ceil(Math.log2(bytesWanted / (2 * part)));
-  const dataDir = join(makeRoot('all'), 'data');
+  const dataDir = join(root, 'data');
   const generate = startPavostoreFor([
     'generate',
     '--entries',
@@ -123,7 +127,8 @@ test('a backup and a restore that are killed again and again end byte for byte a
   let kills = 0;
   for (let round = 0; round < 3; round++) {
     const until = server.bytesIn + data.size * (0.1 + 0.2 * draw());
-    if (await killWhen(backupArgs(server.endpoint), () => server.bytesIn > until)) kills++;
+    if (!(await killWhen(backupArgs(server.endpoint), () => server.bytesIn > until))) break;
+    kills++;
     // Nothing half done is taken for a backup.
     expect((await run(backupArgs(server.endpoint, '--check'))).exitCode).toBe(1);
   }
@@ -141,11 +146,14 @@ test('a backup and a restore that are killed again and again end byte for byte a
 
   const dataDir = join(makeRoot(), 'restored');
   const restoreArgs = ['restore', '--data', dataDir, '--json', '--from', ...placeArgs(server.endpoint)];
+  let isKilled = false;
   for (let round = 0; round < 2; round++) {
-    const until = data.size * (0.2 + 0.3 * draw()) * (round + 1);
-    await killWhen(restoreArgs, () => sizeOf(dataDir) > until);
+    const until = data.size * (0.2 + 0.2 * draw()) * (round + 1);
+    if (!(await killWhen(restoreArgs, () => sizeOf(dataDir) > until))) break;
+    isKilled = true;
     expect(await readCurrent(dataDir)).toBeUndefined();
   }
+  expect(isKilled).toBe(true);
   const sent = server.bytesOut;
   const restored = await runDone(restoreArgs);
   console.log(`restore: last run ${JSON.stringify(restored)}`);
@@ -176,9 +184,9 @@ test('an object that somebody changed or swapped in the store is never published
 });
 
 /** The store as a process; killed when the test is over. */
-async function startStore(root: string, port = 0): Promise<{ child: ChildProcess; endpoint: string }> {
+async function startStore(storeRoot: string, port = 0): Promise<{ child: ChildProcess; endpoint: string }> {
   const script = fileURLToPath(new URL('../object-store/s3-server-process.ts', import.meta.url));
-  const child = spawn(process.execPath, [script, root, bucket, String(port)], {
+  const child = spawn(process.execPath, [script, storeRoot, bucket, String(port)], {
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
@@ -188,23 +196,25 @@ async function startStore(root: string, port = 0): Promise<{ child: ChildProcess
 }
 
 test('a store that goes away in the middle is a clear error without loss, one that comes back soon is none', async () => {
-  const root = makeRoot();
-  const { child, endpoint } = await startStore(root);
+  const storeRoot = makeRoot();
+  const { child, endpoint } = await startStore(storeRoot);
   const port = Number(new URL(endpoint).port);
-  const first = startPavostore(backupArgs(endpoint), env);
-  await vi.waitFor(() => expect(sizeOf(root)).toBeGreaterThan(0.2 * data.size), waiting);
+  // Slow enough that it is never done before the store is gone.
+  const args = backupArgs(endpoint, '--rate', String(Math.round(data.size / 2)));
+  const first = startPavostore(args, env);
+  await vi.waitFor(() => expect(sizeOf(storeRoot)).toBeGreaterThan(0.2 * data.size), waiting);
   child.kill('SIGKILL');
   const failed = await first.finished;
   expectDiscreet(failed);
   expect(failed).toMatchObject({ exitCode: 1, stdout: '', stderr: expect.stringMatching(/tried 6 times\) \[store_unreachable\]\n$/) });
 
-  const again = await startStore(root, port);
-  const second = startPavostore(backupArgs(endpoint), env);
-  const before = sizeOf(root);
-  await vi.waitFor(() => expect(sizeOf(root)).toBeGreaterThan(before + 0.1 * data.size), waiting);
+  const again = await startStore(storeRoot, port);
+  const second = startPavostore(args, env);
+  const before = sizeOf(storeRoot);
+  await vi.waitFor(() => expect(sizeOf(storeRoot)).toBeGreaterThan(before + 0.1 * data.size), waiting);
   again.child.kill('SIGKILL');
   await once(again.child, 'close');
-  await startStore(root, port);
+  await startStore(storeRoot, port);
   const done = await second.finished;
   expectDiscreet(done);
   expect(done).toMatchObject({ exitCode: 0 });

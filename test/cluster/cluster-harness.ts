@@ -15,7 +15,7 @@ import { ask, getRequest } from '../raw-http.ts';
 import './compile-cache.ts';
 
 export type TestClusterOptions = {
-  /** Where the shards' ports begin: another range for each test file, since these run side by side. */
+  /** Where the shards' ports begin: another range for each test file, since these run side by side; 0: any free ones. */
   readonly shardPort: number;
   readonly shards?: number;
   readonly replicas?: number;
@@ -97,7 +97,11 @@ export class TestCluster {
       sliceCount: this.sliceCount,
       replicas: this.#options.replicas ?? 1,
     }).map((names) => names.map((name) => this.cluster.shardAddresses.indexOf(name)));
-    return this.#holders[sliceIndexOf(keyHash32OfLatin1(key), bitsOf(this.sliceCount))]!;
+    return this.#holders[this.sliceOf(key)]!;
+  }
+
+  sliceOf(key: string): number {
+    return sliceIndexOf(keyHash32OfLatin1(key), bitsOf(this.sliceCount));
   }
 
   /** Another router over the same shards. */

@@ -3,7 +3,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, onTestFinished } from 'vitest';
+import { onTestFinished } from 'vitest';
 import type { ObjectStore } from '../../shared/object-store.ts';
 import { openPlace, type PlaceOptions } from '../../shared/place.ts';
 import { S3Server, type S3ServerOptions } from './s3-server.ts';
@@ -22,10 +22,10 @@ export const bucket = 'backups';
 /** Bytes of a part: small, so that tests of many parts are quick. */
 export const partSize = 16 * 1024;
 
-/** A folder of the test's own, or of all tests of the file. */
-export function makeRoot(owner: 'test' | 'all' = 'test'): string {
+/** A folder of the test's own. */
+export function makeRoot(): string {
   const root = mkdtempSync(join(tmpdir(), 'pavostore-place-'));
-  (owner === 'test' ? onTestFinished : afterAll)(() => rmSync(root, { recursive: true, force: true }));
+  onTestFinished(() => rmSync(root, { recursive: true, force: true }));
   return root;
 }
 

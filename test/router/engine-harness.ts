@@ -7,6 +7,7 @@ import { answerMget } from '../../router/mget-route.ts';
 import { RoutedVersion } from '../../router/routed-version.ts';
 import type { ErrorCode } from '../../shared/errors.ts';
 import { MemberTable } from '../../shared/member-table.ts';
+import { bodyOf } from '../../shared/outgoing.ts';
 import type { FakeShard } from './fake-shard.ts';
 
 export type Outcome = { readonly found: Buffer } | 'missing' | ErrorCode;
@@ -81,7 +82,7 @@ export class TestEngine {
   /** The results of a whole /mget. */
   async mget(keys: readonly string[]): Promise<readonly Readonly<Record<string, unknown>>[]> {
     const { body } = await answerMget(this.engine, this.version, packKeys(keys));
-    return (JSON.parse(body.toString()) as { results: Record<string, unknown>[] }).results;
+    return (JSON.parse(bodyOf(body).toString()) as { results: Record<string, unknown>[] }).results;
   }
 
   #submit(lookup: TestLookup): Promise<Outcome> {

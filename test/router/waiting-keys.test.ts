@@ -9,11 +9,12 @@ type Key = {
   readonly keyCount: number;
   isSettled: boolean;
   readonly version: { readonly id: string };
+  readonly wheelDueTick: number;
 };
 
 const versions = [{ id: 'x' }, { id: 'y' }] as const;
 const keysOf = (count: number, isBulk: boolean, version: { id: string } = versions[0]): Key[] =>
-  Array.from({ length: count }, (_, id) => ({ id, isBulk, keyCount: 1, isSettled: false, version }));
+  Array.from({ length: count }, (_, id) => ({ id, isBulk, keyCount: 1, isSettled: false, version, wheelDueTick: id }));
 
 function queueOf(...keys: readonly Key[]): WaitingKeys<Key> {
   const queue = new WaitingKeys<Key>();
@@ -95,7 +96,7 @@ describe('keys that wait for one member', () => {
             continue;
           }
           for (const key of step) {
-            queue.push({ id: count, ...key });
+            queue.push({ id: count, wheelDueTick: count, ...key });
             if (!key.isSettled) (key.isBulk ? waiting.bulk : waiting.single).push(count);
             count++;
           }

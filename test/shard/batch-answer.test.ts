@@ -12,6 +12,7 @@ import {
 } from '../../shared/batch-wire.ts';
 import { keyHash32OfLatin1, type SliceIndex, sliceIndexOf } from '../../shared/key-hash.ts';
 import { limits } from '../../shared/limits.ts';
+import { bodyOf } from '../../shared/outgoing.ts';
 import { readSlice } from '../../shared/slice-layout.ts';
 import { encodeRecords, type Records } from '../data-sets.ts';
 
@@ -39,7 +40,7 @@ function answer(version: HeldVersion | undefined, idBytes: Buffer, keys: readonl
     idBytes,
     keys.map((key) => ({ key })),
   );
-  const reply = answerBatch(version, readBatchRequest(request)!, noAnswers());
+  const reply = bodyOf(answerBatch(version, readBatchRequest(request)!, noAnswers()));
   expect(isBatchReply(reply, idBytes, keys.length)).toBe(true);
   const answers: KeyAnswer[] = [];
   readBatchReply(reply, (_i, status, start, end) => answers.push({ status, value: reply.subarray(start, end) }));

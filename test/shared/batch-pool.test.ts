@@ -6,6 +6,7 @@ import { BatchPool, type SentBatch } from '../../shared/batch-pool.ts';
 import { batchContentType } from '../../shared/batch-wire.ts';
 import { openConnector } from '../../shared/http-client.ts';
 import { limits } from '../../shared/limits.ts';
+import { outgoingOf } from '../../shared/outgoing.ts';
 
 let server: Server;
 let sockets: Socket[];
@@ -51,9 +52,10 @@ type Sent = { readonly batch: SentBatch; readonly outcome: Promise<string> };
 
 function send(body: string): Sent {
   const { promise, resolve } = Promise.withResolvers<string>();
-  const bytes = Buffer.alloc(pool.headRoom + body.length);
-  bytes.write(body, pool.headRoom, 'latin1');
-  const batch = pool.send(bytes, { onReply: (bytesRead) => resolve(bytesRead.toString('latin1')), onFailure: resolve });
+  const batch = pool.send(outgoingOf(Buffer.from(body, 'latin1')), {
+    onReply: (bytesRead) => resolve(bytesRead.toString('latin1')),
+    onFailure: resolve,
+  });
   return { batch, outcome: promise };
 }
 
@@ -161,7 +163,7 @@ test('a batch is written once the connection is there, and `refused` when nobody
     for (const socket of sockets) socket.destroy();
   });
   const second = new BatchPool(address);
-  const refused = await new Promise((resolve) => second.send(Buffer.alloc(second.headRoom + 1), { onReply: resolve, onFailure: resolve }));
+  const refused = await new Promise((resolve) => second.send(outgoingOf(Buffer.alloc(1)), { onReply: resolve, onFailure: resolve }));
   expect(refused).toBe('refused');
   second.close();
 });

@@ -6,6 +6,7 @@ import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { type GetExchange, versionHeadersOf } from '../../shared/get-response.ts';
 import { createHttpServer, type HttpServer, listen } from '../../shared/http-server.ts';
 import { limits } from '../../shared/limits.ts';
+import { outgoingOf } from '../../shared/outgoing.ts';
 import type { PlainPostRoute } from '../../shared/plain-connection.ts';
 import { ask, RawConnection } from '../raw-http.ts';
 
@@ -34,8 +35,8 @@ const postRoute: PlainPostRoute = {
     const text = body.toString('latin1', 0, 20);
     if (text === 'absent') exchange.sendProblem('key_not_found', version);
     else if (text === 'bad') exchange.sendProblem('body_malformed', undefined, 'it is bäd');
-    else if (text === 'huge') exchange.sendBody('Content-Type: text/x\r\n', Buffer.alloc(hugeSize, 0x61));
-    else setImmediate(() => exchange.sendBody('Content-Type: text/x\r\n', Buffer.from(`${body.length} bytes from ${text}`)));
+    else if (text === 'huge') exchange.sendBody('Content-Type: text/x\r\n', outgoingOf(Buffer.alloc(hugeSize, 0x61)));
+    else setImmediate(() => exchange.sendBody('Content-Type: text/x\r\n', outgoingOf(Buffer.from(`${body.length} bytes from ${text}`))));
   },
 };
 

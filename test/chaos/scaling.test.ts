@@ -10,10 +10,10 @@ import { SupervisedProcess } from '../../deploy/serve/supervised-process.ts';
 import { placeSlices, slicesOfMember } from '../../shared/placement.ts';
 import { forEachSlice } from '../../shared/slice-ranges.ts';
 import { parseStatusReport, type StatusReport } from '../../shared/status-report.ts';
+import { statusOf } from '../cluster/cluster-harness.ts';
+import { Load, type Sample } from '../cluster/load.ts';
 import { publishRecords } from '../data-sets.ts';
 import { ask, getRequest } from '../raw-http.ts';
-import { statusOf } from './cluster-harness.ts';
-import { Load, type Sample } from './load.ts';
 
 const seed = Number(process.env.TEST_SEED ?? Date.now() % 2 ** 32);
 console.log(`the load of scaling.test.ts: TEST_SEED=${seed}`);
@@ -114,7 +114,7 @@ async function untilPlaced(): Promise<void> {
 
 beforeAll(async () => {
   process.env.SCRIPTED_NAMES = names;
-  process.env.NODE_OPTIONS = `--import=${fileURLToPath(new URL('scripted-names.ts', import.meta.url))}`;
+  process.env.NODE_OPTIONS = `--import=${fileURLToPath(new URL('../cluster/scripted-names.ts', import.meta.url))}`;
   publishRecords(join(folder, 'data'), records, { sliceCount });
   await Promise.all([0, 1, 2].map((i) => startShard(nameOf(i))));
   router = child('router', ['router', '--members', 'dns+srv://_pavostore._tcp.shards.test', '--port', '0', '--cache-size', '0']);

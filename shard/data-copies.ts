@@ -1,0 +1,308 @@
+// Which version there is and what it consists of, when the data folder alone does not tell: `current` and manifests come from there, else from the other
+// shards, the backup, the source. What came from elsewhere is put into the folder where that can be written, so that the next start needs nobody; and what
+// somebody deletes or damages there while it is in use is written again.
+//
+// `current` is never overwritten in place, nor by an older one: whoever replaces it moves what is there aside, looks at it, and gives the name to the new one
+// only if nobody else has taken it meanwhile. So a publisher always wins.
+
+import { randomBytes } from 'node:crypto';
+import { rename } from 'node:fs/promises';
+import { join } from 'node:path';
+import {
+  type Current,
+  currentPath,
+  formatCurrent,
+  manifestPath,
+  parseCurrent,
+  readCurrent,
+  readManifest,
+  versionPath,
+} from '../shared/data-set.ts';
+import { PavostoreError } from '../shared/errors.ts';
+import { HttpClient } from '../shared/http-client.ts';
+import type { HttpServer } from '../shared/http-server.ts';
+import { limits } from '../shared/limits.ts';
+import { formatManifest, type Manifest } from '../shared/manifest.ts';
+import type { Member } from '../shared/member-table.ts';
+import type { ObjectStore } from '../shared/object-store.ts';
+import { readPlaceCurrent } from '../shared/place-layout.ts';
+import { fingerprintOf, placeText, readTextIfThere, withTemporaryFolder } from '../shared/placed-file.ts';
+import { countSlices } from '../shared/slice-ranges.ts';
+import { removeUnusedVersions } from './cached-versions.ts';
+import type { HealCounts } from './heal.ts';
+import { fetchManifest } from './manifest-source.ts';
+
+export type DataCopiesOptions = {
+  readonly dataDir: string;
+  /** The other shards. */
+  readonly members: () => readonly Member[];
+  /** Every member has been asked once. */
+  readonly areMembersKnown: () => boolean;
+  /** Opened by others, who close them. */
+  readonly backup: ObjectStore | undefined;
+  readonly source: ObjectStore | undefined;
+  readonly counts: HealCounts;
+  readonly log: HttpServer['log'];
+};
+
+export class DataCopies {
+  readonly #options: DataCopiesOptions;
+  readonly #client = new HttpClient();
+  readonly #manifests = new Map<string, Manifest>();
+  #sourceCurrent: Current | undefined;
+  #sourcePolledMs = Number.NEGATIVE_INFINITY;
+  #isPollingSource = false;
+  #sourceTrouble = '';
+  #membersAheadSinceMs: number | undefined;
+  /** Since when `current`, and the manifest that is in use, have been gone or damaged. */
+  #currentBadSinceMs: number | undefined;
+  #manifestBadSinceMs: number | undefined;
+  #manifestSeen = '';
+  #unusedLookedMs = performance.now();
+  /** The folder has had a readable `current`: its absence is a loss, not how a shard with an empty disk begins. */
+  #hadCurrent = false;
+  #isGlancing = false;
+  #writeTrouble = '';
+  #closed = false;
+
+  constructor(options: DataCopiesOptions) {
+    this.#options = options;
+  }
+
+  /** Its manifest came from elsewhere: where the folder cannot be written, it is not there. */
+  readonly isBrought = (id: string): boolean => this.#manifests.has(id);
+
+  /**
+   * The newest version that the folder, the source, or, where these say nothing or lag behind, the members tell of; undefined when nobody knows of one.
+   * Throws `current_malformed` when the folder's is that, and nobody else knows of one.
+   */
+  readonly findCurrent = async (): Promise<Current | undefined> => {
+    let own: Current | undefined;
+    let trouble: unknown;
+    try {
+      own = await readCurrent(this.#options.dataDir);
+      this.#hadCurrent ||= own !== undefined;
+    } catch (error) {
+      trouble = error;
+    }
+    this.#pollSource();
+    const others = [this.#sourceCurrent, this.#ofMembers(own)].filter((current) => current !== undefined);
+    const newest = others.reduce<Current | undefined>((best, each) => (best && best.sequence >= each.sequence ? best : each), own);
+    if (newest) return newest;
+    if (trouble !== undefined) throw trouble;
+    return undefined;
+  };
+
+  /** The manifest of a version, verified by its id, from wherever it can be had. Throws why the folder's cannot be read when nobody else has it. */
+  readonly readManifest = async (id: string): Promise<Manifest> => {
+    const { dataDir, counts, log } = this.#options;
+    try {
+      return await readManifest(dataDir, id);
+    } catch (error) {
+      const known = this.#manifests.get(id);
+      if (known) return known;
+      const { members, backup, source } = this.#options;
+      const found = await fetchManifest(id, { client: this.#client, members: members(), backup, source }, (message) => {
+        if (!this.#closed) log.warn(message);
+      });
+      if (!found) throw error;
+      const isMissing = error instanceof PavostoreError && error.code === 'version_missing';
+      if (!isMissing) {
+        counts.corruptFound.manifest++;
+        counts.healed[found.from]++;
+      }
+      log.info(
+        `the manifest of version ${id} comes from ${found.from === 'replica' ? 'another shard' : `the ${found.from}`}: ${(error as Error).message}`,
+      );
+      // At most two versions are held, and a few that were are a few megabytes.
+      const [oldest] = this.#manifests.keys();
+      if (this.#manifests.size >= 4) this.#manifests.delete(oldest!);
+      this.#manifests.set(id, found.manifest);
+      await this.#write(
+        async (folder) => void (await placeText(folder, manifestPath(versionPath(dataDir, id)), formatManifest(found.manifest))),
+      );
+      return found.manifest;
+    }
+  };
+
+  /**
+   * Looks whether `current` and the manifest that are in use are still in the folder, and writes them again when they are not; removes versions from a cache
+   * that nobody uses. `held`: what this shard has open. For every second or so.
+   */
+  async glance(manifest: Manifest, current: Current, held: readonly string[]): Promise<void> {
+    if (this.#isGlancing) return;
+    this.#isGlancing = true;
+    try {
+      await this.#glanceAtManifest(manifest);
+      await this.#glanceAtCurrent(current);
+      await this.#removeUnused(current, held);
+    } finally {
+      this.#isGlancing = false;
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#client.close();
+  }
+
+  async #glanceAtManifest(manifest: Manifest): Promise<void> {
+    const { dataDir, counts, log } = this.#options;
+    const path = manifestPath(versionPath(dataDir, manifest.id));
+    const fingerprint = await fingerprintOf(path).catch(() => undefined);
+    if (fingerprint !== undefined && `${manifest.id} ${fingerprint}` === this.#manifestSeen) return;
+    const trouble = await readManifest(dataDir, manifest.id).then(
+      () => undefined,
+      (error: Error) => error.message,
+    );
+    if (trouble === undefined) {
+      this.#manifestBadSinceMs = undefined;
+      this.#manifestSeen = `${manifest.id} ${fingerprint}`;
+      return;
+    }
+    this.#manifestBadSinceMs ??= performance.now();
+    if (performance.now() - this.#manifestBadSinceMs < limits.missingFileMs) return;
+    const isWritten = await this.#write(async (folder) => void (await placeText(folder, path, formatManifest(manifest))));
+    if (!isWritten) return;
+    counts.corruptFound.manifest++;
+    counts.healed.own++;
+    log.warn(`the manifest of version ${manifest.id} is written again: ${trouble}`);
+  }
+
+  async #glanceAtCurrent(current: Current): Promise<void> {
+    const { dataDir, counts, log, source } = this.#options;
+    const path = currentPath(dataDir);
+    let trouble: string | undefined;
+    let isBehind = false;
+    try {
+      const found = await readCurrent(dataDir);
+      if (!found) trouble = `${path}: no such file`;
+      else if (found.sequence >= current.sequence) trouble = undefined;
+      else {
+        isBehind = true;
+        trouble = `${path}: sequence ${found.sequence}, known is ${current.sequence}`;
+      }
+    } catch (error) {
+      trouble = (error as Error).message;
+    }
+    if (trouble === undefined) {
+      this.#currentBadSinceMs = undefined;
+      return;
+    }
+    this.#currentBadSinceMs ??= performance.now();
+    // With a source the folder is a cache of it, which follows at once.
+    const waitMs = isBehind && source ? 0 : limits.missingFileMs;
+    if (performance.now() - this.#currentBadSinceMs < waitMs) return;
+    if (!(await this.#write(async (folder) => await replaceCurrent(dataDir, folder, current)))) return;
+    this.#currentBadSinceMs = undefined;
+    log.warn(`current is written: ${trouble}`);
+    if (isBehind || !this.#hadCurrent) return;
+    counts.corruptFound.current++;
+    counts.healed.own++;
+  }
+
+  /** With a source: nothing of what this shard holds, or anybody reports, or could go back to. */
+  async #removeUnused({ id, previousId }: Current, held: readonly string[]): Promise<void> {
+    const { dataDir, source, members, log } = this.#options;
+    const nowMs = performance.now();
+    if (!source || nowMs - this.#unusedLookedMs < limits.unusedLookIntervalMs) return;
+    this.#unusedLookedMs = nowMs;
+    const reported = members().flatMap(({ report }) => (report?.versions ?? []).map((version) => version.id));
+    const inUse = new Set([id, ...(previousId === undefined ? [] : [previousId]), ...held, ...reported]);
+    for (const removed of await removeUnusedVersions(dataDir, inUse))
+      log.info(`version ${removed} is removed from the cache: nobody uses it`);
+  }
+
+  /** What the members serve, when the folder says nothing of it, or has been behind for a while. */
+  #ofMembers(own: Current | undefined): Current | undefined {
+    const { members, areMembersKnown } = this.#options;
+    const newest = areMembersKnown() ? newestServed(members()) : undefined;
+    if (!own || !newest) return newest;
+    if (newest.sequence <= own.sequence) this.#membersAheadSinceMs = undefined;
+    else this.#membersAheadSinceMs ??= performance.now();
+    const isAhead = this.#membersAheadSinceMs !== undefined && performance.now() - this.#membersAheadSinceMs >= limits.membersAheadMs;
+    return isAhead ? newest : undefined;
+  }
+
+  /** Never waited for: a source that is down must not hold up anything. */
+  #pollSource(): void {
+    const { source, log } = this.#options;
+    const nowMs = performance.now();
+    if (!source || this.#isPollingSource || nowMs - this.#sourcePolledMs < limits.sourcePollIntervalMs) return;
+    this.#sourcePolledMs = nowMs;
+    this.#isPollingSource = true;
+    readPlaceCurrent(source)
+      .then(
+        (found) => {
+          if (found && found.current.sequence > (this.#sourceCurrent?.sequence ?? -1)) this.#sourceCurrent = found.current;
+          this.#sourceTrouble = '';
+        },
+        (error: Error) => {
+          if (!this.#closed && error.message !== this.#sourceTrouble) log.warn(`source: ${error.message}; what is here is served`);
+          this.#sourceTrouble = error.message;
+        },
+      )
+      .finally(() => {
+        this.#isPollingSource = false;
+      });
+  }
+
+  /** False where the folder cannot be written: then what was found is held in memory, and that is said once. */
+  async #write(act: (folder: string) => Promise<void>): Promise<boolean> {
+    if (this.#closed) return false;
+    try {
+      await withTemporaryFolder(this.#options.dataDir, act);
+      return true;
+    } catch (error) {
+      const { message } = error as Error;
+      if (message !== this.#writeTrouble) this.#options.log.warn(`not written: ${message}`);
+      this.#writeTrouble = message;
+      return false;
+    }
+  }
+}
+
+/** The newest version of which a member that is there keeps some slice. */
+export function newestServed(members: readonly Member[]): Current | undefined {
+  let newest: Current | undefined;
+  for (const { alive, report } of members) {
+    for (const { id, sequence, slices } of alive ? (report?.versions ?? []) : [])
+      if (countSlices(slices.kept) > 0 && (!newest || sequence > newest.sequence)) newest = { sequence, id, previousId: undefined };
+  }
+  return newest;
+}
+
+/**
+ * Has `current` in the folder, unless what is there is as new or newer. What was there is moved aside, and the name is given to the newest that was seen, only
+ * while nobody else has it: so the newest of all is always in place, or in the hands of somebody who is about to put it there.
+ */
+export async function replaceCurrent(dataDir: string, folder: string, current: Current): Promise<void> {
+  const path = currentPath(dataDir);
+  for (let newest = current; ; ) {
+    const there = parseIfWhole(await readTextIfThere(path), path);
+    if (there && there.sequence >= newest.sequence) return;
+    const aside = join(folder, randomBytes(8).toString('hex'));
+    const moved = parseIfWhole((await moveIfThere(path, aside)) ? await readTextIfThere(aside) : undefined, path);
+    if (moved && moved.sequence > newest.sequence) newest = moved;
+    if (await placeText(folder, path, formatCurrent(newest), { isNew: true })) return;
+  }
+}
+
+/** False when there is nothing. */
+async function moveIfThere(from: string, to: string): Promise<boolean> {
+  try {
+    await rename(from, to);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+    throw error;
+  }
+}
+
+function parseIfWhole(text: string | undefined, path: string): Current | undefined {
+  try {
+    return text === undefined ? undefined : parseCurrent(text, path);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,154 @@
+// Files of the data set that a serving process, or a repair, puts in place: written in a temporary folder of DATA, synced, renamed, and the folders
+// synced that got a new name. Such a folder is `DATA/.tmp-RANDOM` with a heartbeat, as deploy/publish/ has them: whoever cleans up after dead
+// processes knows it. Nothing that is there is ever written in place.
+
+import { createHash, randomBytes } from 'node:crypto';
+import { link, mkdir, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { PavostoreError } from './errors.ts';
+import { limits } from './limits.ts';
+
+/**
+ * Runs `act` with a temporary folder in `dataDir`, which is made as well; it is gone afterwards, whatever happened. Throws `data_unwritable` or
+ * `disk_short` when that is why it cannot be done.
+ */
+export async function withTemporaryFolder<T>(dataDir: string, act: (folder: string) => Promise<T>): Promise<T> {
+  const folder = join(dataDir, `.tmp-${randomBytes(8).toString('hex')}`);
+  const heartbeatPath = join(folder, 'heartbeat');
+  let timer: NodeJS.Timeout | undefined;
+  try {
+    await mkdir(folder, { recursive: true });
+    await writeFile(heartbeatPath, 'heartbeat', { flag: 'wx' });
+    timer = setInterval(() => void writeFile(heartbeatPath, 'heartbeat', { flag: 'r+' }).catch(() => {}), limits.heartbeatIntervalMs);
+    timer.unref();
+    return await act(folder);
+  } catch (error) {
+    throw asWriteError(error, folder);
+  } finally {
+    clearInterval(timer);
+    await rm(folder, { recursive: true, force: true, maxRetries: 3 }).catch(() => {});
+  }
+}
+
+/** Puts `bytes`, in pieces, at `path` by way of `folder`, when their SHA-256 is `sha256` and they are `size` bytes; else throws `slice_malformed`. */
+export async function placeFile(
+  folder: string,
+  path: string,
+  pieces: AsyncIterable<Buffer> | Iterable<Buffer>,
+  expected: { readonly size: number; readonly sha256: string },
+): Promise<void> {
+  const temporaryPath = join(folder, randomBytes(8).toString('hex'));
+  try {
+    const file = await open(temporaryPath, 'wx').catch(rethrowWrite(temporaryPath));
+    try {
+      for await (const piece of checkedPieces(pieces, expected, path)) await file.writeFile(piece).catch(rethrowWrite(temporaryPath));
+      await file.sync().catch(rethrowWrite(temporaryPath));
+    } finally {
+      await file.close();
+    }
+    await moveIntoPlace(temporaryPath, path).catch(rethrowWrite(path));
+  } finally {
+    await rm(temporaryPath, { force: true }).catch(() => {});
+  }
+}
+
+/** Puts a small text at `path`. `isNew`: only when nothing is there; false when something is. */
+export async function placeText(folder: string, path: string, text: string, { isNew = false } = {}): Promise<boolean> {
+  const temporaryPath = join(folder, randomBytes(8).toString('hex'));
+  const file = await open(temporaryPath, 'wx').catch(rethrowWrite(temporaryPath));
+  try {
+    await file.writeFile(text);
+    await file.sync();
+  } catch (error) {
+    throw asWriteError(error, path);
+  } finally {
+    await file.close();
+  }
+  if (!isNew) await moveIntoPlace(temporaryPath, path).catch(rethrowWrite(path));
+  else if (!(await linkUnlessThere(temporaryPath, path))) return false;
+  return true;
+}
+
+/** The pieces as they come; throws `slice_malformed` when they are more than `size` bytes, or at the end when they are not the ones expected. */
+export async function* checkedPieces(
+  pieces: AsyncIterable<Buffer> | Iterable<Buffer>,
+  { size, sha256 }: { readonly size: number; readonly sha256: string },
+  what: string,
+): AsyncGenerator<Buffer> {
+  const refuse = (reason: string): PavostoreError => new PavostoreError('slice_malformed', `${what}: ${reason}`);
+  const digest = createHash('sha256');
+  let sizeSoFar = 0;
+  for await (const piece of pieces) {
+    sizeSoFar += piece.length;
+    if (sizeSoFar > size) throw refuse(`more than the ${size} bytes that the manifest says`);
+    digest.update(piece);
+    yield piece;
+  }
+  if (sizeSoFar !== size) throw refuse(`${sizeSoFar} bytes, the manifest says ${size}`);
+  const computed = digest.digest('hex');
+  if (computed !== sha256) throw refuse(`SHA-256 is ${computed}, the manifest says ${sha256}`);
+}
+
+/** Renames a synced file to where it belongs; its folders are made as needed, and all that got a new name is synced. */
+async function moveIntoPlace(temporaryPath: string, path: string): Promise<void> {
+  const folder = dirname(path);
+  const madeFirst = await mkdir(folder, { recursive: true });
+  await rename(temporaryPath, path);
+  await syncFolder(folder);
+  if (madeFirst === undefined) return;
+  for (let made = folder; made.length >= madeFirst.length; made = dirname(made)) await syncFolder(dirname(made));
+}
+
+/** Gives the file a second name, unless that is taken: then false. */
+async function linkUnlessThere(from: string, to: string): Promise<boolean> {
+  try {
+    await link(from, to);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw asWriteError(error, to);
+  }
+  await syncFolder(dirname(to));
+  return true;
+}
+
+async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, 'r');
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}
+
+/** What makes it seen that a file was replaced or written to; undefined when there is none. */
+export async function fingerprintOf(path: string): Promise<string | undefined> {
+  try {
+    const { dev, ino, size, mtimeMs } = await stat(path);
+    return `${dev}-${ino}-${size}-${mtimeMs}`;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
+    throw error;
+  }
+}
+
+/** The text of a small file; undefined when it cannot be read. */
+export async function readTextIfThere(path: string): Promise<string | undefined> {
+  return await readFile(path, 'utf8').catch(() => undefined);
+}
+
+/** The system's error of a failed write as the user meets it: `disk_short` when there is no room, else `data_unwritable`. */
+function asWriteError(error: unknown, path: string): unknown {
+  const { code, message } = error as NodeJS.ErrnoException;
+  if (error instanceof PavostoreError || typeof code !== 'string') return error;
+  if (code === 'ENOSPC' || code === 'EDQUOT')
+    return new PavostoreError('disk_short', `${path}: the disk is full (${code})`, { cause: error });
+  return new PavostoreError('data_unwritable', `${path}: ${message}`, { cause: error });
+}
+
+/** A handler for `catch` that throws `asWriteError`. */
+function rethrowWrite(path: string): (error: unknown) => never {
+  return (error) => {
+    throw asWriteError(error, path);
+  };
+}

@@ -1,0 +1,121 @@
+// Clients that are no help: thousands of connections that send next to nothing, and requests just when a connection has been idle for as long as it
+// is kept. Both on a real router, in a process of its own.
+
+import { setTimeout as pause } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { limits } from '../../shared/limits.ts';
+import { TestCluster } from '../cluster/cluster-harness.ts';
+import { randomFrom } from '../cluster/hostile-input.ts';
+import { getRequest, percentEncode, RawConnection } from '../raw-http.ts';
+import { ClientLoad, formatLatencies } from './client-load.ts';
+
+const seed = Number(process.env.TEST_SEED ?? Date.now() % 2 ** 32);
+const isLong = process.env.CHAOS_SECONDS !== undefined;
+console.log(`clients.test.ts: TEST_SEED=${seed}`);
+
+/** Idle connections are kept for so long in this test; as clients are told. */
+const keepAliveMs = 2_000;
+const records = new Map(Array.from({ length: 2_000 }, (_, i) => [`key ${i}`, Buffer.from(`value of ${i}`)]));
+const keys = [...records.keys()];
+
+let cluster: TestCluster;
+
+beforeAll(async () => {
+  process.env.NODE_OPTIONS = `--import=${fileURLToPath(new URL('other-limits.ts', import.meta.url))}`;
+  process.env.OTHER_LIMITS = JSON.stringify({ serverKeepAliveMs: keepAliveMs, clientKeepAliveMs: 1_000, socketSilentMs: 250 });
+  cluster = await TestCluster.start({ shardPort: 0, shards: 3, replicas: 2, records, routerArgs: ['--cache-size', '0'] });
+  delete process.env.NODE_OPTIONS;
+  delete process.env.OTHER_LIMITS;
+});
+afterAll(async () => await cluster.close());
+
+test('requests spaced around the time that idle connections are kept: not one is lost', async () => {
+  const requests = isLong ? 10_000 : 2_000;
+  const connections = 500;
+  const random = randomFrom(seed);
+  let asked = 0;
+  let reopened = 0;
+  const client = async (): Promise<void> => {
+    // They should not all ask at once.
+    await pause(random() % keepAliveMs);
+    let connection = await RawConnection.open(cluster.address);
+    while (asked < requests) {
+      asked++;
+      const key = keys[random() % keys.length]!;
+      connection.write(getRequest(`/get?key=${percentEncode(key)}`));
+      const { body, headers } = await connection.next();
+      expect(body).toEqual(records.get(key));
+      expect(headers.get('keep-alive')).toBe(`timeout=${keepAliveMs / 1_000}`);
+      const idleMs = keepAliveMs - 200 + (random() % 400);
+      await pause(idleMs);
+      // Whoever was told so opens another one by then.
+      if (idleMs <= keepAliveMs) continue;
+      reopened++;
+      connection.close();
+      connection = await RawConnection.open(cluster.address);
+    }
+    connection.close();
+  };
+  await Promise.all(Array.from({ length: connections }, client));
+  console.log(
+    `${asked} requests after ${keepAliveMs - 200} to ${keepAliveMs + 200} ms of silence, ${reopened} of them over a new connection: none lost`,
+  );
+});
+
+test('a connection is kept for longer than its client is told', async () => {
+  const connections = await Promise.all(Array.from({ length: 100 }, async () => await RawConnection.open(cluster.address)));
+  for (const connection of connections) connection.write(getRequest('/get?key=key%201'));
+  for (const connection of connections) await connection.next();
+  await pause(keepAliveMs + limits.serverKeepAliveSlackMs / 4);
+  for (const connection of connections) connection.write(getRequest('/get?key=key%202'));
+  for (const connection of connections) expect((await connection.next()).body.toString()).toBe('value of 2');
+  const startMs = performance.now();
+  await Promise.all(connections.map(async (connection) => await connection.ended()));
+  expect(performance.now() - startMs).toBeGreaterThan(keepAliveMs);
+});
+
+test('a thousand connections that send a byte now and then are closed in time, and cost the others next to nothing', async () => {
+  const load = new ClientLoad({ routers: [cluster.address], records, absent: ['nobody'], connections: 16, seed });
+  await pause(3_000);
+  const undisturbed = load.takeLatencies();
+  const startedMs = performance.now();
+  const slow = await Promise.all(Array.from({ length: 1_000 }, async (_, i) => await startDripping(i)));
+  const lastedMs = await Promise.all(slow.map(async ({ ended }) => await ended));
+  const disturbed = load.takeLatencies();
+  await load.stop();
+  console.log(
+    `undisturbed: ${formatLatencies(undisturbed)}\nbeside slow connections: ${formatLatencies(disturbed)}\n` +
+      `those ended after ${(Math.min(...lastedMs) / 1_000).toFixed(1)} to ${(Math.max(...lastedMs) / 1_000).toFixed(1)} s`,
+  );
+  expect([load.wrong, load.failures]).toEqual([[], []]);
+  expect(disturbed.count).toBeGreaterThan(500);
+  // What a busy machine adds by itself is allowed for.
+  expect(disturbed.p99Ms).toBeLessThan(2 * undisturbed.p99Ms + 50);
+  expect(Math.max(...lastedMs)).toBeLessThan(limits.requestTimeoutMs + limits.connectionsCheckingIntervalMs + limits.lingerMs + 4_000);
+  expect(performance.now() - startedMs).toBeLessThan(60_000);
+});
+
+/** Of four kinds: nothing at all, a request line that never ends, header fields without end, a body that never comes. */
+async function startDripping(i: number): Promise<{ ended: Promise<number> }> {
+  const connection = await RawConnection.open(cluster.address);
+  const startMs = performance.now();
+  const starts = [
+    '',
+    'GET /get?key=',
+    'GET /get?key=a HTTP/1.1\r\n',
+    'POST /mget HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n',
+  ];
+  const drops = [undefined, 'x', 'X-A: b\r\n', ' '];
+  const drop = drops[i % 4];
+  connection.write(starts[i % 4]!);
+  const dripping = setInterval(() => {
+    if (drop !== undefined) connection.write(drop);
+  }, 500);
+  const ended = connection.ended().then(() => {
+    clearInterval(dripping);
+    connection.close();
+    return performance.now() - startMs;
+  });
+  return { ended };
+}

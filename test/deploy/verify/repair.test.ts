@@ -1,0 +1,101 @@
+import { cp, mkdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, onTestFinished, test } from 'vitest';
+import { repairDataSet } from '../../../deploy/verify/repair.ts';
+import { verifyDataSet } from '../../../deploy/verify/verify.ts';
+import { Shard } from '../../../shard/shard.ts';
+import { currentPath, manifestPath, slicePath, versionPath } from '../../../shared/data-set.ts';
+import type { Manifest } from '../../../shared/manifest.ts';
+import { placeManifestName, placeSliceName } from '../../../shared/place-layout.ts';
+import { publishRecords } from '../../data-sets.ts';
+import { findDebris, makeFolder, runPavostore, waitFor } from '../data-folder.ts';
+
+const sliceCount = 4;
+const records = new Map(Array.from({ length: 300 }, (_, i) => [`key-${i}`, Buffer.from(`value-${i}`)] as const));
+
+async function makeDataSet(): Promise<{ folder: string; dataDir: string; manifest: Manifest }> {
+  const folder = await makeFolder();
+  const dataDir = join(folder, 'data');
+  return { folder, dataDir, manifest: publishRecords(dataDir, records, { sliceCount }) };
+}
+
+/** Every file gone, cut or changed but for one slice. */
+async function damageAll(dataDir: string, { id }: Manifest): Promise<void> {
+  const versionDir = versionPath(dataDir, id);
+  await rm(slicePath(versionDir, 0));
+  await truncate(slicePath(versionDir, 1), 200);
+  const bytes = await readFile(slicePath(versionDir, 3));
+  bytes[bytes.length >> 1]! ^= 4;
+  await writeFile(slicePath(versionDir, 3), bytes);
+  await truncate(manifestPath(versionDir), 100);
+  await writeFile(currentPath(dataDir), 'damaged');
+}
+
+async function expectWhole(dataDir: string): Promise<void> {
+  expect((await verifyDataSet(dataDir, undefined)).problems).toEqual([]);
+  expect(await findDebris(dataDir)).toEqual([]);
+}
+
+test('all that is damaged comes back from a backup, what is whole is not touched; as a command too', async () => {
+  const { folder, dataDir, manifest } = await makeDataSet();
+  const place = join(folder, 'backup');
+  for (const name of ['slices', 'manifests']) await mkdir(join(place, name), { recursive: true });
+  for (const [i, { sha256 }] of manifest.identity.slices.entries())
+    await cp(slicePath(versionPath(dataDir, manifest.id), i), join(place, placeSliceName(sha256)));
+  await cp(manifestPath(versionPath(dataDir, manifest.id)), join(place, placeManifestName(manifest.id)));
+  await cp(currentPath(dataDir), join(place, 'current'));
+  await damageAll(dataDir, manifest);
+
+  const { problems, repaired } = await repairDataSet(dataDir, undefined, { backup: { place, options: {} } });
+  expect([problems, repaired.length]).toEqual([[], 5]);
+  await expectWhole(dataDir);
+
+  await rm(slicePath(versionPath(dataDir, manifest.id), 2));
+  const { exitCode, stdout, stderr } = await runPavostore(['verify', '--data', dataDir, '--repair', '--backup', place]);
+  expect([exitCode, stdout, stderr]).toEqual([
+    0,
+    expect.stringMatching(/whole/),
+    expect.stringMatching(/0002\.slice.*mended from the backup/),
+  ]);
+  await expectWhole(dataDir);
+
+  // A backup that is damaged itself mends nothing, and says so.
+  await rm(slicePath(versionPath(dataDir, manifest.id), 2));
+  await writeFile(join(place, placeSliceName(manifest.identity.slices[2]!.sha256)), Buffer.alloc(manifest.identity.slices[2]!.bytes));
+  const events: string[] = [];
+  const report = await repairDataSet(dataDir, undefined, { backup: { place, options: {} }, onEvent: (message) => events.push(message) });
+  expect([report.problems.length, report.repaired, events.length]).toEqual([1, [], 1]);
+  expect(events[0]).toMatch(/^0002\.slice cannot be mended: backup .*SHA-256/);
+  expect(await findDebris(dataDir)).toEqual([]);
+});
+
+test('all that is damaged comes back from a shard that serves it', async () => {
+  const { dataDir, manifest } = await makeDataSet();
+  const other = await makeDataSet();
+  const shard = new Shard({
+    dataDir: other.dataDir,
+    host: '127.0.0.1',
+    port: 0,
+    members: undefined,
+    name: 'good',
+    zone: undefined,
+    replicas: 1,
+    memory: undefined,
+    stateDir: undefined,
+    leaveGraceMs: 0,
+    logLevel: 'silent',
+  });
+  const members = `127.0.0.1:${await shard.start()}`;
+  onTestFinished(async () => await shard.close());
+  await waitFor(async () => shard.isReady || undefined, 'the shard');
+  await damageAll(dataDir, manifest);
+  const { problems, repaired } = await repairDataSet(dataDir, undefined, { members });
+  expect([problems, repaired.length]).toEqual([[], 5]);
+  await expectWhole(dataDir);
+});
+
+test('without anybody who could have a copy --repair is refused', async () => {
+  const { dataDir } = await makeDataSet();
+  const { exitCode, stderr } = await runPavostore(['verify', '--data', dataDir, '--repair']);
+  expect([exitCode, stderr]).toEqual([2, expect.stringContaining('--backup')]);
+});
