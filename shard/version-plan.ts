@@ -13,6 +13,8 @@
 //   taken back; or a member that lacks it has the newer one already, since then it could never be whole: then all skip it.
 // - A version that ends is reported as yielding: whoever uses it goes on, nobody begins. It is dropped when every router has seen such a report, and
 //   uses others.
+// - A lease counts no more when a newer version has been complete for long, or when the version cannot be whole any more: then whoever uses it is
+//   served in part at the most, and is helped by nothing but the next version.
 // - A shard that starts opens what members or routers serve, and what is published only when that is loaded.
 
 import { limits } from '../shared/limits.ts';
@@ -29,10 +31,15 @@ export type PlannedVersion = PublishedId & {
   readonly isLoaded: boolean;
 };
 
-/** What one plan remembers for the next: since when a newer version than each of these is complete. */
-export type VersionMemory = { readonly behindSinceMs: ReadonlyMap<string, number> };
+/** What one plan remembers for the next. */
+export type VersionMemory = {
+  /** Since when a newer version than each of these is complete. */
+  readonly behindSinceMs: ReadonlyMap<string, number>;
+  /** Since when each of these is not complete, and can never be any more. */
+  readonly lostSinceMs: ReadonlyMap<string, number>;
+};
 
-export const noVersionMemory: VersionMemory = { behindSinceMs: new Map() };
+export const noVersionMemory: VersionMemory = { behindSinceMs: new Map(), lostSinceMs: new Map() };
 
 export type VersionPlanInput = {
   readonly self: string;
@@ -71,20 +78,24 @@ export function planVersions(input: VersionPlanInput): VersionPlan {
   const relabel = wanted && !input.isFallback ? input.held.filter((each) => isOlderNaming(each, wanted)).map(() => wanted) : [];
   const held = input.held.map((each) => (relabel.length > 0 && each.id === wanted!.id ? { ...each, sequence: wanted!.sequence } : each));
   const complete = completeVersions(input.members, held);
-  const behindSinceMs = new Map<string, number>();
-  for (const { id, sequence } of held) {
-    if (complete.some((other) => other.sequence > sequence)) behindSinceMs.set(id, input.memory.behindSinceMs.get(id) ?? nowMs);
-  }
-  const isFarBehind = ({ id }: PlannedVersion): boolean => nowMs - (behindSinceMs.get(id) ?? nowMs) >= limits.versionBehindMaxMs;
-  const isInUse = (each: PlannedVersion): boolean => each.isLeased && !isFarBehind(each);
   const isComplete = ({ id }: PlannedVersion): boolean => complete.some((version) => version.id === id);
+  const isBehind = ({ sequence }: PlannedVersion): boolean => complete.some((other) => other.sequence > sequence);
+  const isLost = (each: PlannedVersion): boolean => !isComplete(each) && isOvertaken(input, each);
+  const memory: VersionMemory = {
+    behindSinceMs: sinceMs(held.filter(isBehind), input.memory.behindSinceMs, nowMs),
+    lostSinceMs: sinceMs(held.filter(isLost), input.memory.lostSinceMs, nowMs),
+  };
+  const forMs = (since: ReadonlyMap<string, number>, { id }: PlannedVersion): number => nowMs - (since.get(id) ?? nowMs);
+  const isFarBehind = (each: PlannedVersion): boolean => forMs(memory.behindSinceMs, each) >= limits.versionBehindMaxMs;
+  const isLongLost = (each: PlannedVersion): boolean => forMs(memory.lostSinceMs, each) >= limits.versionLostMaxMs;
+  const isInUse = (each: PlannedVersion): boolean => each.isLeased && !isFarBehind(each) && !isLongLost(each);
   const newestFirst = held.toSorted((a, b) => b.sequence - a.sequence || (a.id < b.id ? -1 : 1));
   const serving = newestFirst.find(isInUse) ?? newestFirst.find(isComplete) ?? newestFirst.at(-1);
 
   const isNeeded = (each: PlannedVersion): boolean => {
     if (each === serving || isInUse(each)) return true;
     // What nobody uses makes room where the version that is used can only be whole again as the next one.
-    if (each.sequence < serving!.sequence) return !isComplete(serving!) && !isOvertaken(input, serving!);
+    if (each.sequence < serving!.sequence) return !isComplete(serving!) && !isLost(serving!);
     return !isSkipped(input, each);
   };
   const unneeded = held.filter((each) => !isNeeded(each));
@@ -97,8 +108,13 @@ export function planVersions(input: VersionPlanInput): VersionPlan {
     drop: unneeded
       .filter((each) => each.endsFromReport !== undefined && (input.haveSeen(each.endsFromReport) || isFarBehind(each)))
       .map(({ id }) => id),
-    memory: { behindSinceMs },
+    memory,
   };
+}
+
+/** Since when each of these has been among them, without a break. */
+function sinceMs(versions: readonly PublishedId[], before: ReadonlyMap<string, number>, nowMs: number): ReadonlyMap<string, number> {
+  return new Map(versions.map(({ id }) => [id, before.get(id) ?? nowMs]));
 }
 
 function isOlderNaming(held: PublishedId, wanted: PublishedId): boolean {

@@ -236,6 +236,8 @@ export const limits = {
   versionLeaseMs: 30_000,
   /** So long behind a newer complete version, leases on an older one count no more: one router must not hold all shards back for ever. */
   versionBehindMaxMs: 600_000,
+  /** Nor, after so long, on one that can never be complete again: what it takes may be what the next version waits for. */
+  versionLostMaxMs: 60_000,
   /** Routers whose leases a shard remembers; beyond it those count whose polls came first, for as long as they come. */
   leasingRoutersMax: 1_024,
   /** Versions in use that a poll may name: the one that is served, and those of requests under way. */

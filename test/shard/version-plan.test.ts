@@ -160,6 +160,17 @@ describe('a shard with two versions', () => {
     expect({ end, serving }).toEqual({ end: [id('a')], serving: id('b') });
   });
 
+  test('lets no router hold everybody back with a version that can never be whole, while another one uses one that is', () => {
+    const views = [member('me', [report('b2', [[0, 2]]), report('a1', all)]), member('x', [report('c3', []), report('a1', all)])];
+    const versions = [held('b2', { isLeased: true }), held('a1', { isLeased: true })];
+    const asked = { members: views, held: versions, wanted: named('c3') };
+    const { memory, end } = plan(asked);
+    expect(end).toEqual([]);
+    expect(plan({ ...asked, memory, nowMs: limits.versionLostMaxMs - 1 }).end).toEqual([]);
+    const { end: atLast, serving } = plan({ ...asked, memory, nowMs: limits.versionLostMaxMs });
+    expect({ atLast, serving }).toEqual({ atLast: [id('b')], serving: id('a') });
+  });
+
   test('lets the version between go when the old one is published again', () => {
     const { relabel, end, serving } = plan({ members: [me], held: [held('b2'), held('a1')], wanted: named('a3') });
     expect({ relabel, end, serving }).toEqual({ relabel: [named('a3')], end: [id('b')], serving: id('a') });
