@@ -72,12 +72,6 @@ export const plantedFaults: Readonly<Record<string, Decisions>> = {
   'an old report is taken for a new one': { ...real, newTable: (addresses) => new CredulousTable(addresses) },
   'a slice that is yielding counts as kept': seeing((member) => ({ ...member, versions: member.versions.map(yieldingAsKept) })),
   'members that leave count as if they stayed': seeing((member) => ({ ...member, leavingSinceMs: undefined })),
-  'nobody takes over from those that leave': deciding((input) =>
-    real.decide({
-      ...input,
-      members: input.members.filter(({ name, leavingSinceMs }) => name === input.self || leavingSinceMs === undefined),
-    }),
-  ),
   'a shard leaves without looking back': {
     ...real,
     followLeaving: (input) => ({ ...real.followLeaving(input), mayLeave: true }),

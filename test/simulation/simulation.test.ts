@@ -6,9 +6,12 @@ import { runScenario } from './scenario.ts';
 const firstSeed = Number(process.env.TEST_SEED ?? Date.now() % 2 ** 30);
 console.log(`the seeds of simulation.test.ts: TEST_SEED=${firstSeed}`);
 
-const seedCount = 250;
-/** These are always the same: what is tested is the simulation. Seeds that showed something before come first, to be quick. */
-const faultSeeds = [254, 20, 118, ...Array.from({ length: 600 }, (_, i) => i + 1)];
+const seedCount = 200;
+/**
+ * These are always the same: what is tested is the simulation. Seeds that showed something before come first, to be quick; when a change of
+ * the scenarios makes other ones show it, these are worth a search.
+ */
+const faultSeeds = [254, 118, 1, 5088, 5245, 9, 6, 16, 21, ...Array.from({ length: 100 }, (_, i) => i + 1)];
 
 test(`${seedCount} clusters are never wrong whatever happens to them, and settle exactly when all is quiet`, () => {
   for (let seed = firstSeed; seed < firstSeed + seedCount; seed++) {
