@@ -6,9 +6,9 @@ import { runScenario } from './scenario.ts';
 const firstSeed = Number(process.env.TEST_SEED ?? Date.now() % 2 ** 30);
 console.log(`the seeds of simulation.test.ts: TEST_SEED=${firstSeed}`);
 
-const seedCount = 250;
+const seedCount = 200;
 /** These are always the same: what is tested is the simulation. Seeds that showed something before come first, to be quick. */
-const faultSeeds = [254, 20, 118, ...Array.from({ length: 600 }, (_, i) => i + 1)];
+const faultSeeds = [20, 472, 605, 333, 7, 3487, ...Array.from({ length: 200 }, (_, i) => i + 1)];
 
 test(`${seedCount} clusters are never wrong whatever happens to them, and settle exactly when all is quiet`, () => {
   for (let seed = firstSeed; seed < firstSeed + seedCount; seed++) {
