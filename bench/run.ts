@@ -2,6 +2,7 @@
 // measures; with `--write` results go to docs/benchmarks/ as JSON with machine, commit and command, and the plots there are drawn anew.
 
 import { benchCpuPerGet } from './cpu-per-get.ts';
+import { benchLookUp } from './look-up.ts';
 import { benchMemoryShard } from './memory-shard.ts';
 import { benchRouterOverload, benchShardOverload } from './overload.ts';
 import { benchRecordCache } from './record-cache.ts';
@@ -34,6 +35,7 @@ const benchmarks: Readonly<Record<string, () => Promise<unknown>>> = {
       dataDir: flagOf('data'),
       log,
     }),
+  'look-up': () => benchLookUp({ entries: Number(flagOf('entries') ?? (isFull ? 10_000_000 : 200_000)), rounds: isFull ? 9 : 3, log }),
   'memory-shard': () => {
     const entries = Number(flagOf('entries') ?? (isFull ? 10_000_000 : 200_000));
     return benchMemoryShard({ entries, asks: Number(flagOf('asks') ?? entries), memoryShare: 0.2, dataDir: flagOf('data'), log });

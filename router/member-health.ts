@@ -1,4 +1,4 @@
-// How one member fares, as its own requests show it: PROTOCOL 20 and 21. Pure state over a clock and a source of chance from outside;
+// How one member fares, as its own requests show it. Pure state over a clock and a source of chance from outside;
 // the member's lane tells it what happens and does what it says.
 //
 //               5 failures in a row, or 500 ms of silence

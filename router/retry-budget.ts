@@ -1,4 +1,4 @@
-// What may be sent twice: PROTOCOL 19. Of the keys of the last ten seconds a tenth, and a small reserve. One budget for retries and hedges
+// What may be sent twice: of the keys of the last ten seconds a tenth, and a small reserve. One budget for retries and hedges
 // of the whole router, so that trouble never makes much more load than there is without it. Pure state over a clock from outside.
 //
 //     allowance = retryShare * (keys sent for the first time in the window) + reserve - (keys sent twice in the window)

@@ -29,6 +29,6 @@ export class DiskStore {
   }
 
   status(): Readonly<Record<string, unknown>> {
-    return { ...this.cache.stats, disk: this.reader.counts };
+    return { bytes: this.cache.bytes, ...this.cache.stats, disk: this.reader.counts };
   }
 }

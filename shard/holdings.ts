@@ -173,7 +173,6 @@ export class Holdings {
       memory: {
         plan: (this.#serving && this.#keeper.planOf(this.#serving)?.reason) ?? null,
         slices: this.#versions.reduce((sum, version) => sum + version.bytesInMemory, 0),
-        taken: this.#keeper.bytesTaken,
         rss: process.memoryUsage.rss(),
         available: availableMemory(),
       },

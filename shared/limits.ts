@@ -331,7 +331,7 @@ export const limits = {
   /** Ports that are tried for the shards before giving up. */
   localPortsTriedMax: 1_000,
 
-  // Failure, in the router (PROTOCOL, "Failure").
+  // Failure, in the router.
   /** Keys that may be sent twice, as a share of those sent in the last `retryWindowMs`: a cluster in trouble must not get twice its load. */
   retryShare: 0.1,
   retryWindowMs: 10_000,

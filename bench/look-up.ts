@@ -1,0 +1,127 @@
+// Random look-ups in a shard's memory, by batches as routers send them: what a key costs from the bytes of the request to the bytes of the
+// reply, without a socket. Beside it a JavaScript `Map` of the same records, as far as it can hold them: strings to strings, what one would write
+// without Pavostore. Costs are CPU time of this thread; every batch is of other keys, uniform over all records, and the values of one batch a round are compared.
+
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { generateLines, recordOf } from '../deploy/generate/records.ts';
+import { splitFiles } from '../deploy/split/split.ts';
+import { answerBatch, noAnswers } from '../shard/batch-answer.ts';
+import { HeldVersion } from '../shard/held-version.ts';
+import { batchStatus, encodeBatchRequest, readBatchReply, readBatchRequest } from '../shared/batch-wire.ts';
+import { loadSlice, readManifest, slicePath, versionPath } from '../shared/data-set.ts';
+import type { SliceIndex } from '../shared/key-hash.ts';
+import { bodyOf, giveBuffer } from '../shared/outgoing.ts';
+import { randomNumbers } from './zipf.ts';
+
+export type LookUpBenchOptions = { readonly entries: number; readonly rounds: number; readonly log: (line: string) => void };
+
+/** Look-ups a second of one core; medians. */
+export type LookUpBenchResult = {
+  readonly entries: number;
+  readonly batchKeys: number;
+  readonly perSecond: number;
+  /** Undefined where the records are more than a `Map` can hold. */
+  readonly mapPerSecond: number | undefined;
+  readonly valuesChecked: number;
+};
+
+const seed = 1;
+const valueSize = 90;
+const batchKeys = 256;
+const batchesPerRound = 2_000;
+const mapEntriesMax = 16_000_000;
+
+export async function benchLookUp({ entries, rounds, log }: LookUpBenchOptions): Promise<LookUpBenchResult> {
+  const version = await loadAll(entries);
+  const map = entries <= mapEntriesMax ? makeMap(entries) : undefined;
+  const random = randomNumbers(seed);
+  const timed: number[] = [];
+  const mapTimed: number[] = [];
+  let valuesChecked = 0;
+  for (let round = 0; round < rounds; round++) {
+    const indices = Array.from({ length: batchesPerRound }, () => Array.from({ length: batchKeys }, () => Math.floor(random() * entries)));
+    const keys = indices.map((batch) => batch.map((i) => recordOf(seed, i, valueSize).key));
+    valuesChecked += check(version, keys[0]!, indices[0]!);
+    timed.push(lookUpAll(version, keys));
+    if (map) mapTimed.push(lookUpInMap(map, keys));
+    log(`look-up: round ${round + 1} of ${rounds}: ${format(timed.at(-1)!)}${map ? `, a Map ${format(mapTimed.at(-1)!)}` : ''} a second`);
+  }
+  return { entries, batchKeys, perSecond: median(timed), mapPerSecond: map && median(mapTimed), valuesChecked };
+}
+
+async function loadAll(entries: number): Promise<HeldVersion> {
+  const folder = mkdtempSync(join(tmpdir(), 'pavostore-bench-'));
+  try {
+    const { id } = await splitFiles({ files: ['-'], dataDir: folder, stdin: Readable.from(generateLines({ entries, seed, valueSize })) });
+    const manifest = await readManifest(folder, id);
+    const version = new HeldVersion(manifest, 1);
+    const { sliceCount, slices } = manifest.identity;
+    for (const [i, expected] of slices.entries()) {
+      const path = slicePath(versionPath(folder, id), i);
+      version.keep(i as SliceIndex, await loadSlice(path, i, sliceCount, expected, 'shared'));
+    }
+    return version;
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function makeMap(entries: number): Map<string, string> {
+  const map = new Map<string, string>();
+  for (let i = 0; i < entries; i++) {
+    const { key, value } = recordOf(seed, i, valueSize);
+    map.set(key, value);
+  }
+  return map;
+}
+
+/** Look-ups a second, the reading of each request included. */
+function lookUpAll(version: HeldVersion, keys: readonly (readonly string[])[]): number {
+  const requests = keys.map((batch) => encodeBatchRequest(version.idBytes, asLookups(batch)));
+  const counts = noAnswers();
+  const perSecond = timeOf(() => {
+    for (const request of requests) giveBuffer(answerBatch(version, readBatchRequest(request)!, counts).buffer);
+  });
+  if (counts.found !== batchesPerRound * batchKeys) throw new Error(`${counts.found} keys found of ${batchesPerRound * batchKeys}`);
+  return perSecond;
+}
+
+function lookUpInMap(map: ReadonlyMap<string, string>, keys: readonly (readonly string[])[]): number {
+  let size = 0;
+  const perSecond = timeOf(() => {
+    for (const batch of keys) for (const key of batch) size += map.get(key)!.length;
+  });
+  if (size === 0) throw new Error('the map found nothing');
+  return perSecond;
+}
+
+function timeOf(lookUp: () => void): number {
+  const before = process.cpuUsage();
+  lookUp();
+  const { user, system } = process.cpuUsage(before);
+  return (1e6 * batchesPerRound * batchKeys) / (user + system);
+}
+
+/** How many values were compared; throws at the first that is wrong. */
+function check(version: HeldVersion, keys: readonly string[], indices: readonly number[]): number {
+  const request = readBatchRequest(encodeBatchRequest(version.idBytes, asLookups(keys)))!;
+  const reply = bodyOf(answerBatch(version, request, noAnswers()));
+  let checked = 0;
+  readBatchReply(reply, (i, status, start, end) => {
+    const { value } = recordOf(seed, indices[i]!, valueSize);
+    if (status !== batchStatus.found || reply.toString('latin1', start, end) !== value) throw new Error(`${keys[i]}: status ${status}`);
+    checked++;
+  });
+  return checked;
+}
+
+const asLookups = (keys: readonly string[]): { readonly key: string }[] => keys.map((key) => ({ key }));
+
+const format = (perSecond: number): string => `${(perSecond / 1e6).toFixed(2)} M`;
+
+function median(numbers: readonly number[]): number {
+  return numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)]!;
+}
