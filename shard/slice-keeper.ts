@@ -319,7 +319,9 @@ export class SliceKeeper {
 
   /** Nothing is on disk any more: what its cache took is free. */
   #forgetStore(): void {
-    if (!this.#store || this.#held.some((version) => version.isOnDisk || this.planOf(version)?.kind === 'disk')) return;
+    // A swap that has begun will need it, and has reckoned with it.
+    const isSwapping = this.#held.length > 1 && this.#held.some((version) => (this.planOf(version)?.cacheSize ?? 0) > 0);
+    if (!this.#store || isSwapping || this.#held.some((version) => version.isOnDisk || this.planOf(version)?.kind === 'disk')) return;
     for (const version of this.#held) version.disk = undefined;
     this.#store = undefined;
     this.collect();

@@ -72,6 +72,14 @@ export const plantedFaults: Readonly<Record<string, Decisions>> = {
   'an old report is taken for a new one': { ...real, newTable: (addresses) => new CredulousTable(addresses) },
   'a slice that is yielding counts as kept': seeing((member) => ({ ...member, versions: member.versions.map(yieldingAsKept) })),
   'members that leave count as if they stayed': seeing((member) => ({ ...member, leavingSinceMs: undefined })),
+  // Nor later, as from the dead: that alone would save the slices within the grace.
+  'nobody takes over from those that leave': deciding((input) =>
+    real.decide({
+      ...input,
+      memory: { ...input.memory, orphanedSinceMs: new Map() },
+      members: input.members.filter(({ name, leavingSinceMs }) => name === input.self || leavingSinceMs === undefined),
+    }),
+  ),
   'a shard leaves without looking back': {
     ...real,
     followLeaving: (input) => ({ ...real.followLeaving(input), mayLeave: true }),

@@ -7,11 +7,8 @@ const firstSeed = Number(process.env.TEST_SEED ?? Date.now() % 2 ** 30);
 console.log(`the seeds of simulation.test.ts: TEST_SEED=${firstSeed}`);
 
 const seedCount = 200;
-/**
- * These are always the same: what is tested is the simulation. Seeds that showed something before come first, to be quick; when a change of
- * the scenarios makes other ones show it, these are worth a search.
- */
-const faultSeeds = [254, 118, 1, 5088, 5245, 9, 6, 16, 21, ...Array.from({ length: 100 }, (_, i) => i + 1)];
+/** These are always the same: what is tested is the simulation. Seeds that showed something before come first, to be quick. */
+const faultSeeds = [20, 472, 605, 333, 7, 3487, ...Array.from({ length: 200 }, (_, i) => i + 1)];
 
 test(`${seedCount} clusters are never wrong whatever happens to them, and settle exactly when all is quiet`, () => {
   for (let seed = firstSeed; seed < firstSeed + seedCount; seed++) {
