@@ -11,7 +11,13 @@ const common = {
   hookTimeout: 60_000,
 } as const;
 
-const chaos = ['test/chaos/**/*.test.ts', 'test/deploy/batch-split/batch-split.test.ts', 'test/router/stopped-shard.test.ts'];
+const chaos = [
+  'test/chaos/**/*.test.ts',
+  'test/deploy/batch-split/batch-split.test.ts',
+  'test/deploy/reslice/reslice.test.ts',
+  'test/router/failing-holders.test.ts',
+  'test/router/stopped-shard.test.ts',
+];
 
 export default defineConfig({
   test: {
