@@ -16,7 +16,7 @@ import { splitFiles } from '../deploy/split/split.ts';
 import { HttpClient } from '../shared/http-client.ts';
 import { limits } from '../shared/limits.ts';
 import { cpuSecondsOf } from './process-cpu.ts';
-import { freePort, isInstalled, type LoadResult, type Nginx, runWrk, startNginx, writeWrkScript } from './tools.ts';
+import { freePort, isInstalled, type LoadResult, type Nginx, runWrk, startNginx, untilReady, writeWrkScript } from './tools.ts';
 
 export type CpuPerGetOptions = {
   readonly entries: number;
@@ -75,7 +75,7 @@ async function measure(options: CpuPerGetOptions, folder: string, stops: (() => 
     dataDir,
     host: '127.0.0.1',
     port: 0,
-    shardPort: 7470,
+    shardPort: 0,
     shards: 3,
     replicas: 3,
     logLevel: 'warn',
@@ -84,6 +84,8 @@ async function measure(options: CpuPerGetOptions, folder: string, stops: (() => 
   });
   await cluster.start();
   stops.push(() => cluster.stop());
+  // A router needs one holder of each slice; nginx and the shard alone ask shards for any of them.
+  await untilReady(cluster.shardAddresses);
   const nginx = await startNginx({ folder, port: await freePort(), shardAddresses: cluster.shardAddresses });
   stops.push(() => nginx.stop());
   const bare = await startBareRoute(recordOf(seed, 0).value);

@@ -90,7 +90,7 @@ async function measure(options: ServingOptions, folder: string, dataDir: string)
       dataDir,
       host: '127.0.0.1',
       port: 0,
-      shardPort: 7470,
+      shardPort: 0,
       shards,
       replicas: 1,
       logLevel: 'warn',

@@ -136,6 +136,18 @@ export function runWrk(options: { script: string; address: string; connections: 
   return { requests, perSecond: requests / duration, failed, p50Ms, p99Ms, p999Ms };
 }
 
+/** Resolves when each shard keeps all that placement gives it. */
+export async function untilReady(shardAddresses: readonly string[]): Promise<void> {
+  for (const address of shardAddresses) {
+    const isReady = async (): Promise<boolean> =>
+      await fetch(`http://${address}/health/ready`).then(
+        ({ ok }) => ok,
+        () => false,
+      );
+    while (!(await isReady())) await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
 /** Resolves when the router at the address serves a version of which every slice has a holder. */
 export async function untilServing(address: string): Promise<void> {
   for (;;) {
