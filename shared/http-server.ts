@@ -158,6 +158,10 @@ function readPlainRequests(
   options: Pick<PlainConnectionOwner, 'answerGet' | 'postRoutes' | 'isClosing'> & { connections: Set<PlainConnection> },
 ): void {
   const { connections, ...owner } = options;
+  const timer = setInterval(() => {
+    for (const connection of connections) connection.look();
+  }, limits.connectionsCheckingIntervalMs).unref();
+  server.once('close', () => clearInterval(timer));
   const nodeListeners = server.listeners('connection');
   server.removeAllListeners('connection');
   server.on('connection', (socket: Socket) => {

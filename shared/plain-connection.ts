@@ -51,6 +51,8 @@ type PartialPost = { readonly post: PlainPost; readonly pieces: Buffer[]; size: 
 const letterP = 0x50;
 /** How long a connection may be idle after its first request. */
 const keptIdleMs = limits.serverKeepAliveMs + limits.serverKeepAliveSlackMs;
+/** How long while its client takes an answer, of which nobody sees the progress but Node. */
+const stalledMs = keptIdleMs;
 
 export class PlainConnection implements GetExchange, PostExchange {
   readonly #socket: Socket;
@@ -65,6 +67,8 @@ export class PlainConnection implements GetExchange, PostExchange {
   #isAnswering = false;
   #isReading = false;
   #clientEnded = false;
+  /** How often its owner has looked since something was read or answered: a timer of Node's would be set anew for each. */
+  #quietLooks = 0;
   readonly #unsubscribe: () => void;
 
   constructor(socket: Socket, owner: PlainConnectionOwner) {
@@ -72,18 +76,17 @@ export class PlainConnection implements GetExchange, PostExchange {
     this.#owner = owner;
     const events: readonly [string, (...args: never[]) => void][] = [
       ['data', (chunk: Buffer) => this.#receive(chunk)],
-      ['drain', () => this.#read()],
+      ['drain', () => this.#drained()],
       ['end', () => this.#end()],
       // What goes wrong with a client's socket concerns nobody else: it closes.
       ['error', () => {}],
-      ['timeout', () => this.#idle()],
+      ['timeout', () => this.destroy()],
       ['close', () => owner.onEnd(this)],
     ];
     for (const [event, listener] of events) socket.on(event, listener as () => void);
     this.#unsubscribe = () => {
       for (const [event, listener] of events) socket.removeListener(event, listener as () => void);
     };
-    socket.setTimeout(limits.headersTimeoutMs);
   }
 
   /** Nothing is owed to the client. */
@@ -93,6 +96,21 @@ export class PlainConnection implements GetExchange, PostExchange {
 
   destroy(): void {
     this.#socket.destroy();
+  }
+
+  /** The owner calls it each `connectionsCheckingIntervalMs`: a connection on which nothing happens ends. An answer that is due has a deadline of its own. */
+  look(): void {
+    this.#quietLooks++;
+    if (this.#isAnswering || this.#socket.writableNeedDrain) return;
+    if (this.#quietLooks * limits.connectionsCheckingIntervalMs <= this.#idleMaxMs) return;
+    if (this.#partial) this.#giveUp();
+    else this.destroy();
+  }
+
+  get #idleMaxMs(): number {
+    if (this.#partial) return limits.requestTimeoutMs;
+    // One that has asked knows what it wants.
+    return this.#fields === '' && !this.#post ? limits.headersTimeoutMs : keptIdleMs;
   }
 
   sendValue(version: VersionHeaders, value: string | Buffer): void {
@@ -122,6 +140,7 @@ export class PlainConnection implements GetExchange, PostExchange {
   }
 
   #receive(chunk: Buffer): void {
+    this.#quietLooks = 0;
     if (this.#partial) return this.#fill(this.#partial, chunk);
     const isFree = this.#held === '' && !this.#isAnswering && !this.#socket.writableNeedDrain;
     if (isFree && chunk[0] === letterP && this.#readPost(chunk)) return;
@@ -141,7 +160,6 @@ export class PlainConnection implements GetExchange, PostExchange {
         if (this.#readPost(bytes)) continue;
         return this.#handOver(bytes);
       }
-      this.#accepted();
       this.#fields = request.fields;
       this.#held = request.end === this.#held.length ? '' : this.#held.slice(request.end);
       this.#isAnswering = true;
@@ -157,13 +175,9 @@ export class PlainConnection implements GetExchange, PostExchange {
     const post = this.#owner.isClosing() ? undefined : readPlainPost(bytes, this.#post);
     const route = post && this.#owner.postRoutes.get(post.target);
     if (!route || post.contentType !== route.contentType || post.end - post.bodyAt > route.sizeMax) return false;
-    this.#accepted();
     this.#post = post;
     if (bytes.length >= post.end) this.#answerPost(post, bytes);
-    else {
-      this.#partial = { post, pieces: [bytes], size: bytes.length, sinceMs: performance.now() };
-      this.#socket.setTimeout(limits.requestTimeoutMs);
-    }
+    else this.#partial = { post, pieces: [bytes], size: bytes.length, sinceMs: performance.now() };
     return true;
   }
 
@@ -173,7 +187,6 @@ export class PlainConnection implements GetExchange, PostExchange {
     partial.size += chunk.length;
     if (partial.size >= post.end) {
       this.#partial = undefined;
-      this.#socket.setTimeout(keptIdleMs);
       this.#answerPost(post, Buffer.concat(pieces, partial.size));
     } else if (performance.now() - sinceMs > limits.requestTimeoutMs) this.#giveUp();
   }
@@ -192,13 +205,10 @@ export class PlainConnection implements GetExchange, PostExchange {
     this.#owner.refuse(this.#socket, 'request_timeout');
   }
 
-  /** The client knows what it wants: it may be idle for long. */
-  #accepted(): void {
-    if (this.#fields === '' && !this.#post) this.#socket.setTimeout(keptIdleMs);
-  }
-
   #answered(): void {
     this.#isAnswering = false;
+    this.#quietLooks = 0;
+    if (this.#socket.writableNeedDrain) this.#socket.setTimeout(stalledMs);
     if (this.#held !== '') this.#read();
     else if (this.#clientEnded) this.#socket.end();
   }
@@ -215,16 +225,16 @@ export class PlainConnection implements GetExchange, PostExchange {
     this.#owner.onEnd(this);
   }
 
+  #drained(): void {
+    this.#quietLooks = 0;
+    this.#socket.setTimeout(0);
+    this.#read();
+  }
+
   /** The client sends no more; it may still wait for an answer. */
   #end(): void {
     this.#clientEnded = true;
     if (!this.#isAnswering) this.#socket.end();
-  }
-
-  /** Nothing was read or written for the whole time. An answer that is still due has a deadline of its own. */
-  #idle(): void {
-    if (this.#partial) this.#giveUp();
-    else if (!this.#isAnswering) this.destroy();
   }
 }
 
