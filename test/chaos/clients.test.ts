@@ -24,7 +24,7 @@ let cluster: TestCluster;
 beforeAll(async () => {
   process.env.NODE_OPTIONS = `--import=${fileURLToPath(new URL('other-limits.ts', import.meta.url))}`;
   process.env.OTHER_LIMITS = JSON.stringify({ serverKeepAliveMs: keepAliveMs, clientKeepAliveMs: 1_000, socketSilentMs: 250 });
-  cluster = await TestCluster.start({ shardPort: 0, shards: 3, replicas: 2, records, routerArgs: ['--cache-size', '0'] });
+  cluster = await TestCluster.start({ shards: 3, replicas: 2, records, routerArgs: ['--cache-size', '0'] });
   delete process.env.NODE_OPTIONS;
   delete process.env.OTHER_LIMITS;
 });

@@ -27,7 +27,7 @@ let deaths = 0;
 
 beforeAll(async () => {
   const routerArgs = ['--cache-size', '0'];
-  cluster = await TestCluster.start({ shardPort: 0, shards: 3, replicas: 2, sliceCount: 64, records, routerArgs });
+  cluster = await TestCluster.start({ shards: 3, replicas: 2, sliceCount: 64, records, routerArgs });
   routers = [cluster.address, await cluster.startRouter(routerArgs)];
 });
 afterEach(async () => {

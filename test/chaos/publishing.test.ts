@@ -28,7 +28,6 @@ let loads: readonly CheckedLoad[];
 
 beforeAll(async () => {
   cluster = await TestCluster.start({
-    shardPort: 22_400,
     shards: 3,
     replicas: 2,
     prepare: async (dataDir) => {

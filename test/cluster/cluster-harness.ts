@@ -15,8 +15,6 @@ import { ask, getRequest } from '../raw-http.ts';
 import './compile-cache.ts';
 
 export type TestClusterOptions = {
-  /** Where the shards' ports begin: another range for each test file, since these run side by side; 0: any free ones. */
-  readonly shardPort: number;
   readonly shards?: number;
   readonly replicas?: number;
   readonly routerArgs?: readonly string[];
@@ -62,7 +60,7 @@ export class TestCluster {
       dataDir: this.dataDir,
       host: '127.0.0.1',
       port: 0,
-      shardPort: options.shardPort,
+      shardPort: nextPorts(options.shards ?? 3),
       shards: options.shards ?? 3,
       replicas: options.replicas ?? 1,
       logLevel: 'silent',
@@ -161,6 +159,18 @@ export class TestCluster {
     this.#children.push(child);
     return joinAddress('127.0.0.1', await child.start());
   }
+}
+
+/** Below those that the kernel gives to outgoing connections: one of these must not get the port of a shard that is down for a moment. */
+const portsOfTests = { first: 10_000, end: 32_000 } as const;
+const portsPerProcess = 40;
+let portAt = portsOfTests.first + ((process.pid * portsPerProcess) % (portsOfTests.end - portsOfTests.first));
+
+/** Where to look for free ports for so many shards: test files run side by side, each in a process, perhaps in several checkouts. */
+function nextPorts(count: number): number {
+  const first = portAt;
+  portAt += count;
+  return first;
 }
 
 /** For `vi.waitFor`: longer than anything takes that is not broken. */

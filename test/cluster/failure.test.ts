@@ -23,7 +23,7 @@ let cluster: TestCluster;
 let deaths: number;
 
 /** The cluster of one group of tests, which share it. */
-function useCluster(options: { shardPort: number; shards: number; replicas: number }): void {
+function useCluster(options: { shards: number; replicas: number }): void {
   beforeAll(async () => {
     deaths = 0;
     cluster = await TestCluster.start({ ...options, records, sliceCount, routerArgs: ['--cache-size', '0'] });
@@ -58,7 +58,7 @@ async function untilSampled(load: Load, sinceMs: number, count: number): Promise
 }
 
 describe('kill -9 under load, with one copy of each slice', () => {
-  useCluster({ shardPort: 21_700, shards: 3, replicas: 1 });
+  useCluster({ shards: 3, replicas: 1 });
 
   /** Resolves when some keys were refused, and then none for a while. */
   async function untilHealed(load: Load): Promise<void> {
@@ -105,7 +105,7 @@ describe('kill -9 under load, with one copy of each slice', () => {
 });
 
 describe('with two copies of each slice', () => {
-  useCluster({ shardPort: 21_730, shards: 3, replicas: 2 });
+  useCluster({ shards: 3, replicas: 2 });
 
   test('the keys of a killed shard answer from the other holder, within 2 s at the latest', async () => {
     const load = new Load(cluster.address, [...present, ...absent], { seed, connections: 8 });
@@ -145,7 +145,7 @@ describe('with two copies of each slice', () => {
 });
 
 describe('what a shard finds on the disk when it starts', () => {
-  useCluster({ shardPort: 21_760, shards: 1, replicas: 1 });
+  useCluster({ shards: 1, replicas: 1 });
 
   test.each<[string, () => string, (text: string) => string | undefined]>([
     ['a manifest with one digit more', () => manifestPath(versionDir()), (text) => text.replace(/"entries": (\d)/, '"entries": 1$1')],

@@ -24,7 +24,6 @@ let located: Uint8Array;
 beforeAll(async () => {
   const records = new Map(keys.slice(0, 1_000).map((key) => [key, Buffer.from(`value of ${key}`)]));
   cluster = await TestCluster.start({
-    shardPort: 21_600,
     records,
     sliceCount: 256,
     routerArgs: ['--deadline', '30s', '--cache-size', '0'],

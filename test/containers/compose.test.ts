@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { Ajv2019 } from 'ajv/dist/2019.js';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { parse } from 'yaml';
 
 const root = join(import.meta.dirname, '../..');
@@ -43,19 +43,20 @@ async function status(): Promise<Status | undefined> {
   return response?.ok ? ((await response.json()) as Status) : undefined;
 }
 
-/** Asks until the cluster is as wanted; the test's own timeout ends it otherwise. */
+/** For `vi.waitFor`: the test's own timeout ends it before. */
+const waiting = { timeout: 600_000, interval: 200 } as const;
+
+/** Asks until the cluster is as wanted. */
 async function until(isAsWanted: (status: Status) => boolean): Promise<Status> {
-  for (;;) {
+  return await vi.waitFor(async () => {
     const now = await status();
-    if (now && isAsWanted(now)) return now;
-    await new Promise((resolve) => setTimeout(resolve, 200));
-  }
+    if (!now || !isAsWanted(now)) throw new Error(`the cluster is not as wanted: ${JSON.stringify(now)}`);
+    return now;
+  }, waiting);
 }
 
 async function untilAnswered(at: string): Promise<void> {
-  while (!(await fetch(`http://127.0.0.1:${at}/health/ready`).catch(() => undefined))?.ok) {
-    await new Promise((resolve) => setTimeout(resolve, 200));
-  }
+  await vi.waitFor(async () => expect((await fetch(`http://127.0.0.1:${at}/health/ready`)).ok).toBe(true), waiting);
 }
 
 const isWhole = (now: Status, members: number): boolean =>

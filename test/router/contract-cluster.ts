@@ -32,8 +32,8 @@ export const contractRecords: Records = new Map<string, Buffer>([
   ['big1', bigValue],
 ]);
 
-export async function startContractCluster(shardPort: number, records = contractRecords): Promise<TestCluster> {
-  return await TestCluster.start({ shardPort, records, sliceCount: 16 });
+export async function startContractCluster(records = contractRecords): Promise<TestCluster> {
+  return await TestCluster.start({ records, sliceCount: 16 });
 }
 
 /** The code of a problem, after checking that it is one as RFC 9457 has it; fails otherwise. */

@@ -74,6 +74,11 @@ export class TestEngine {
     return this.#submit(new TestLookup(this.engine, version, key, false));
   }
 
+  /** With a deadline of its own. */
+  lookUpWithin(deadlineMs: number, key: string): Promise<Outcome> {
+    return this.#submit(new TestLookup(this.engine, this.version, key, false), deadlineMs);
+  }
+
   /** As one of the keys of an /mget. */
   lookUpInBulk(key: string): Promise<Outcome> {
     return this.#submit(new TestLookup(this.engine, this.version, key, true));
@@ -85,8 +90,8 @@ export class TestEngine {
     return (JSON.parse(bodyOf(body).toString()) as { results: Record<string, unknown>[] }).results;
   }
 
-  #submit(lookup: TestLookup): Promise<Outcome> {
-    this.engine.submit(lookup);
+  #submit(lookup: TestLookup, deadlineMs?: number): Promise<Outcome> {
+    this.engine.submit(lookup, deadlineMs);
     return lookup.outcome.promise;
   }
 

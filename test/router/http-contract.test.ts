@@ -7,7 +7,7 @@ let cluster: TestCluster;
 let version: string;
 
 beforeAll(async () => {
-  cluster = await startContractCluster(21_000);
+  cluster = await startContractCluster();
   version = (await cluster.status()).version!.id;
 });
 afterAll(async () => await cluster.close());

@@ -13,7 +13,7 @@ const bigKeys = Array.from({ length: 9 }, (_, i) => `big${i}`);
 const records = new Map([...contractRecords, ...bigKeys.map((key) => [key, bigValue] as const)]);
 
 beforeAll(async () => {
-  cluster = await startContractCluster(21_200, records);
+  cluster = await startContractCluster(records);
   version = (await cluster.status()).version!.id;
   patientAddress = await cluster.startRouter(['--deadline', '30s']);
 });

@@ -69,7 +69,7 @@ describe('a shard that stands still', () => {
   };
 
   beforeAll(async () => {
-    cluster = await TestCluster.start({ shardPort: 21_300, records, routerArgs: ['--cache-size', '0'] });
+    cluster = await TestCluster.start({ records, routerArgs: ['--cache-size', '0'] });
     patientAddress = await cluster.startRouter(['--deadline', '4s', '--cache-size', '0']);
     stopped = keys.filter((key) => cluster.holdersOf(key)[0] === 0);
     others = keys.filter((key) => cluster.holdersOf(key)[0] !== 0);

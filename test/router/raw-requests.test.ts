@@ -8,7 +8,7 @@ import { contractRecords, problemCodeOf, startContractCluster } from './contract
 let cluster: TestCluster;
 
 beforeAll(async () => {
-  cluster = await startContractCluster(21_100);
+  cluster = await startContractCluster();
 });
 afterAll(async () => await cluster.close());
 

@@ -27,7 +27,7 @@ let cluster: TestCluster;
 let shortAddress: string;
 
 beforeAll(async () => {
-  cluster = await TestCluster.start({ shardPort: 21_800, shards: 3, replicas: 2, records, routerArgs: ['--cache-size', '0'] });
+  cluster = await TestCluster.start({ shards: 3, replicas: 2, records, routerArgs: ['--cache-size', '0'] });
   shortAddress = await cluster.startRouter(['--deadline', `${shortDeadlineMs}ms`, '--cache-size', '0']);
 });
 afterAll(async () => await cluster.close());

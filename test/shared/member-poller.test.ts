@@ -11,13 +11,16 @@ type NameAnswer = readonly FakeShard[] | Error | 'silence';
 let shards: FakeShard[];
 let poller: MemberPoller | undefined;
 let say: NameAnswer;
+let timesAsked: number;
 const troubles: string[] = [];
 const { lookup, resolveSrv } = dns;
 
 beforeEach(async () => {
   shards = await Promise.all(['a', 'b'].map((name) => FakeShard.start({ name })));
   troubles.length = 0;
+  timesAsked = 0;
   const answer = async <T>(toRecord: (host: string, port: number) => T): Promise<T[]> => {
+    timesAsked++;
     if (say instanceof Error) throw say;
     if (say === 'silence') return await new Promise(() => {});
     return say.map(({ address }) => toRecord(address.split(':')[0]!, Number(address.split(':')[1])));
@@ -62,7 +65,8 @@ describe.each([
   test('are found as soon as the name has an address', async () => {
     say = [];
     start(members());
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    // By the second time what the first one brought has been taken in.
+    await vi.waitFor(() => expect(timesAsked).toBeGreaterThan(1), waiting);
     expect([alive(), poller!.firstRoundDone]).toEqual([[], false]);
     say = shards;
     await vi.waitFor(() => expect([alive(), poller!.firstRoundDone]).toEqual([found, true]), waiting);

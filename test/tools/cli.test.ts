@@ -26,7 +26,7 @@ let lonely: SupervisedProcess;
 let lonelyAddress: string;
 
 beforeAll(async () => {
-  cluster = await TestCluster.start({ shardPort: 21_900, records, shards: 2, routerArgs: ['--deadline', '10s'] });
+  cluster = await TestCluster.start({ records, shards: 2, routerArgs: ['--deadline', '10s'] });
   const args = ['router', '--port', '0', '--members', '127.0.0.1:21995', '--log-level', 'silent', '--drain', '0s'];
   lonely = new SupervisedProcess({ title: 'a router without shards', args, onDeath: () => {} });
   lonelyAddress = `127.0.0.1:${await lonely.start()}`;
