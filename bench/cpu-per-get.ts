@@ -49,8 +49,8 @@ export type ContenderResult = {
   readonly perSecond: number;
   /** p50 of one connection that waits. */
   readonly aloneMs: number;
-  /** At `halfPerSecond`, counted from when each request was due. */
-  readonly half: HalfRate;
+  /** At `halfPerSecond`, counted from when each request was due; undefined where this is more than it can do. */
+  readonly half: HalfRate | undefined;
 };
 
 export type HalfRate = { readonly p50Ms: number; readonly p99Ms: number; readonly p999Ms: number };
@@ -179,7 +179,8 @@ async function runRounds(contest: Contest): Promise<CpuPerGetResult> {
   const [shardAloneMs, ...aloneMs] = askAlone(contest, [shard, ...contenders]);
   const perSecond = contenders.map((_, c) => median(rounds.map(({ samples }) => samples[c]!.perSecond)));
   const halfPerSecond = Math.floor(Math.min(perSecond[0]!, perSecond[1]!) / 2);
-  const half = await askAtRate(contest, halfPerSecond);
+  const able = contenders.filter((_, c) => perSecond[c]! > halfPerSecond);
+  const half = await askAtRate({ ...contest, contenders: able }, halfPerSecond);
   return {
     ...{ entries, valueSize, pairs, shardAloneMs: shardAloneMs!, halfPerSecond, checked },
     contenders: contenders.map(({ name }, c) => ({
@@ -190,7 +191,7 @@ async function runRounds(contest: Contest): Promise<CpuPerGetResult> {
       frontRatio: spreadOf(rounds.map(({ samples }) => samples[0]!.frontUs / samples[c]!.frontUs)),
       perSecond: perSecond[c]!,
       aloneMs: aloneMs[c]!,
-      half: half[c]!,
+      half: half.get(name),
     })),
     shardGet: {
       us: median(rounds.map(({ shardUs }) => shardUs)),
@@ -221,7 +222,7 @@ function askAlone(options: CpuPerGetOptions, targets: readonly Target[]): number
 }
 
 /** Latencies at a fixed rate, whatever the answers take; medians over rounds in which all take turns. */
-async function askAtRate(options: Contest, perSecond: number): Promise<HalfRate[]> {
+async function askAtRate(options: Contest, perSecond: number): Promise<Map<ContenderResult['name'], HalfRate>> {
   const { contenders, entries, valueSize, openLoopSeconds, log } = options;
   const random = randomNumbers(seed);
   const nextKey = (): string => recordOf(seed, Math.floor(random() * entries), valueSize).key;
@@ -235,13 +236,17 @@ async function askAtRate(options: Contest, perSecond: number): Promise<HalfRate[
     }
     rounds.push(round);
   }
-  const half = contenders.map((_, c) => ({
-    p50Ms: median(rounds.map((round) => round[c]!.p50Ms)),
-    p99Ms: median(rounds.map((round) => round[c]!.p99Ms)),
-    p999Ms: median(rounds.map((round) => round[c]!.p999Ms)),
-  }));
-  for (const [c, { name }] of contenders.entries())
-    log(`cpu-per-get: ${name} at ${perSecond}/s: p50 ${half[c]!.p50Ms} ms, p99 ${half[c]!.p99Ms} ms`);
+  const half = new Map<ContenderResult['name'], HalfRate>();
+  for (const [c, { name }] of contenders.entries()) {
+    const medianOf = (value: (result: HalfRate) => number): number => median(rounds.map((round) => value(round[c]!)));
+    const result = {
+      p50Ms: medianOf(({ p50Ms }) => p50Ms),
+      p99Ms: medianOf(({ p99Ms }) => p99Ms),
+      p999Ms: medianOf(({ p999Ms }) => p999Ms),
+    };
+    half.set(name, result);
+    log(`cpu-per-get: ${name} at ${perSecond}/s: p50 ${result.p50Ms} ms, p99 ${result.p99Ms} ms`);
+  }
   return half;
 }
 

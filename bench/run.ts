@@ -36,17 +36,19 @@ const benchmarks: Readonly<Record<string, () => Promise<object | undefined>>> = 
       ...{ valueSize, seconds: 2, pairs: isFull ? 12 : 3, warmUps: 1, openLoopSeconds: isFull ? 5 : 2, log },
     }),
   // `serving --entries 100000000 --data DIR` takes a version that is there.
-  serving: () =>
-    benchServing({
-      entries: entriesOf(isFull ? 10_000_000 : 200_000),
+  serving: () => {
+    const entries = entriesOf(isFull ? 10_000_000 : 200_000);
+    return benchServing({
+      entries,
       valueSize,
       shards: Number(flagOf('shards') ?? 4),
       seconds: isFull ? 10 : 2,
       warmUpSeconds: 1,
-      samples: Number(flagOf('samples') ?? (isFull ? 1_000_000 : 10_000)),
+      samples: Number(flagOf('samples') ?? Math.min(entries, isFull ? 1_000_000 : 10_000)),
       dataDir: flagOf('data'),
       log,
-    }),
+    });
+  },
   // `scaling --entries 100000000 --data DIR`: a version that is there beside those of its own.
   scaling: () => {
     const dataDir = flagOf('data');
@@ -85,12 +87,17 @@ const benchmarks: Readonly<Record<string, () => Promise<object | undefined>>> = 
 const isWritten = process.argv.includes('--write');
 const isJson = process.argv.includes('--json');
 
+if (only !== undefined && !(only in benchmarks)) throw new Error(`no benchmark ${only}; there are ${Object.keys(benchmarks).join(', ')}`);
+if (flagOf('data') !== undefined && flagOf('entries') === undefined)
+  throw new Error('--data DIR needs --entries N: how many records it holds');
+
 for (const [name, run] of Object.entries(benchmarks)) {
   if (only !== undefined && only !== name) continue;
   const result = await run();
   if (result === undefined) continue;
   const title = flagOf('as') ?? name;
   console.log(isJson ? JSON.stringify({ benchmark: name, isFull, ...(result as object) }, null, 1) : `${title}\n${tableOf(name, result)}`);
-  if (isWritten) writeResult(title, result);
+  if (!isWritten) continue;
+  writeResult(title, result);
+  writeDocument();
 }
-if (isWritten) writeDocument();

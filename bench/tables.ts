@@ -69,7 +69,9 @@ function cpuPerGetTable(result: CpuPerGetResult): string {
     row('requests a second, 64 connections that wait', ({ perSecond }) => count(perSecond)),
     row('p50 of one connection that waits', ({ aloneMs }) => millis(aloneMs)),
     row('what the router adds to a shard alone, over what this adds', rival(added)),
-    row(`p50, p99, p99.9 at ${count(halfPerSecond)} requests a second, open loop`, ({ half }) => percentiles(half)),
+    row(`p50, p99, p99.9 at ${count(halfPerSecond)} requests a second, open loop`, ({ half, perSecond }) =>
+      half === undefined && perSecond !== undefined ? 'more than it can do' : percentiles(half),
+    ),
   ];
   return (
     `${table(

@@ -36,6 +36,22 @@ test('what stands at a place without a result stays, and other text as well', ()
   expect(made.startsWith('before\n') && made.endsWith('\nafter\n')).toBe(true);
 });
 
+test('a rival that cannot do half of the rate is said to be unable', () => {
+  const one = { median: 1, lowest: 1, highest: 1 };
+  const contender = { us: 30, frontUs: 20, ratio: one, frontRatio: one, perSecond: 40_000, aloneMs: 0.1 };
+  const result = {
+    ...{ entries: 1_000, valueSize: 90, pairs: 1, shardAloneMs: 0.03, halfPerSecond: 20_000, checked: 1 },
+    contenders: [
+      { ...contender, name: 'Pavostore', half: { p50Ms: 1, p99Ms: 2, p999Ms: 3 } },
+      { ...contender, name: 'undici', perSecond: 8_000, aloneMs: 0.17 },
+    ],
+    shardGet: { us: 20, fastifyUs: 25, ratio: one },
+  };
+  const table = tableOf('cpu-per-get', result);
+  expect(table).toContain('| p50, p99, p99.9 at 20,000 requests a second, open loop | 1, 2, 3 ms | more than it can do |');
+  expect(table).toContain('| what the router adds to a shard alone, over what this adds | | 0.50 |');
+});
+
 test('a result of no benchmark is refused', () => {
   expect(() => tableOf('nothing', {})).toThrow('nothing');
 });
