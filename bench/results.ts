@@ -10,7 +10,8 @@ import { fileURLToPath } from 'node:url';
 import { plots } from './plots.ts';
 import { tables } from './tables.ts';
 
-type Benchmark = keyof typeof tables;
+/** What is measured: each has its table. */
+export type Benchmark = keyof typeof tables;
 
 /** What is needed to judge a result. */
 export type About = {
@@ -29,7 +30,6 @@ const documentPath = fileURLToPath(new URL('../docs/benchmarks.md', import.meta.
 
 /** Keeps a result under the name; then `writeDocument`. */
 export function writeResult(name: string, result: object): void {
-  benchmarkOf(name);
   const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).trim();
   const machine = `${cpus().length} x ${cpus()[0]!.model.trim()}, ${Math.round(totalmem() / 2 ** 30)} GiB, Linux ${release()}, Node ${process.version}`;
   const about: About = { machine, commit, date: new Date().toISOString().slice(0, 10), command: commandOf(process.argv.slice(2)) };
@@ -91,8 +91,8 @@ function plotOf(name: string) {
   return benchmark in plots ? plots[benchmark as keyof typeof plots] : undefined;
 }
 
-/** The longest benchmark's name that this one is or begins with. */
-function benchmarkOf(name: string): Benchmark {
+/** The longest benchmark's name that this one is or begins with; throws when there is none. */
+export function benchmarkOf(name: string): Benchmark {
   const of = (Object.keys(tables) as Benchmark[]).filter((benchmark) => name === benchmark || name.startsWith(`${benchmark}-`));
   if (of.length === 0) throw new Error(`${name}: a result's name is its benchmark's, or begins with it and a hyphen`);
   return of.reduce((longest, benchmark) => (benchmark.length > longest.length ? benchmark : longest));

@@ -9,7 +9,7 @@ import { benchMemoryShard } from './memory-shard.ts';
 import { benchRouterOverload, benchShardOverload } from './overload.ts';
 import { benchRecordCache } from './record-cache.ts';
 import { benchRedis } from './redis.ts';
-import { tableOf, writeDocument, writeResult } from './results.ts';
+import { type Benchmark, benchmarkOf, tableOf, writeDocument, writeResult } from './results.ts';
 import { benchScaling } from './scaling.ts';
 import { benchServing } from './serving.ts';
 import { benchSplit } from './split.ts';
@@ -29,7 +29,7 @@ const valueSize = Number(flagOf('value-size') ?? 90);
 /** As many entries as make the same number of bytes with values of that size. */
 const entriesOf = (usual: number): number => Number(flagOf('entries') ?? Math.ceil((usual * 128) / (valueSize + 38)));
 
-const benchmarks: Readonly<Record<string, () => Promise<object | undefined>>> = {
+const benchmarks: Readonly<Record<Benchmark, () => Promise<object | undefined>>> = {
   'cpu-per-get': () =>
     benchCpuPerGet({
       entries: entriesOf(isFull ? 1_000_000 : 100_000),
@@ -93,9 +93,11 @@ if (flagOf('data') !== undefined && flagOf('entries') === undefined)
 
 for (const [name, run] of Object.entries(benchmarks)) {
   if (only !== undefined && only !== name) continue;
+  const title = flagOf('as') ?? name;
+  // Before hours of work that nobody could keep.
+  if (benchmarkOf(title) !== name) throw new Error(`--as ${title}: a result of ${name} is named ${name}, or ${name}-…`);
   const result = await run();
   if (result === undefined) continue;
-  const title = flagOf('as') ?? name;
   console.log(isJson ? JSON.stringify({ benchmark: name, isFull, ...(result as object) }, null, 1) : `${title}\n${tableOf(name, result)}`);
   if (!isWritten) continue;
   writeResult(title, result);
