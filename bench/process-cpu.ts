@@ -36,12 +36,12 @@ export function residentBytesOf(pid: number): number {
   return statusBytesOf(pid, 'VmRSS');
 }
 
-/** The most resident memory that a process has had, in bytes. */
-export function peakBytesOf(pid: number): number {
+/** The most that it was since the process started. */
+export function peakResidentBytesOf(pid: number): number {
   return statusBytesOf(pid, 'VmHWM');
 }
 
-function statusBytesOf(pid: number, field: string): number {
+function statusBytesOf(pid: number, field: 'VmRSS' | 'VmHWM'): number {
   const line = new RegExp(`^${field}:\\s+(\\d+) kB$`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'utf8'));
   return Number(line![1]) * 1024;
 }

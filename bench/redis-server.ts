@@ -7,7 +7,7 @@ import { closeSync, openSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { recordOf } from '../deploy/generate/records.ts';
 import { seed } from './bench-cluster.ts';
-import { cpuSecondsOf, peakBytesOf, residentBytesOf } from './process-cpu.ts';
+import { cpuSecondsOf, peakResidentBytesOf, residentBytesOf } from './process-cpu.ts';
 import { type RunCost, runCommand } from './run-cost.ts';
 import { writePieces } from './text-lines.ts';
 import { freePort, isInstalled, untilListening } from './tools.ts';
@@ -79,7 +79,7 @@ export class RedisServer {
       return {
         ...cost,
         cpuSeconds: cost.cpuSeconds + cpuSecondsOf([this.pid]) - before,
-        peakMiB: peakBytesOf(this.pid) / 2 ** 20,
+        peakMiB: peakResidentBytesOf(this.pid) / 2 ** 20,
       };
     } finally {
       closeSync(input);
