@@ -2,18 +2,16 @@
 // reply, without a socket. Beside it a JavaScript `Map` of the same records, as far as it can hold them: strings to strings, what one would write
 // without Pavostore. Costs are CPU time of this thread; every batch is of other keys, uniform over all records, and the values of one batch a round are compared.
 
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { Readable } from 'node:stream';
-import { generateLines, recordOf } from '../deploy/generate/records.ts';
-import { splitFiles } from '../deploy/split/split.ts';
+import { recordOf } from '../deploy/generate/records.ts';
 import { answerBatch, noAnswers } from '../shard/batch-answer.ts';
 import { HeldVersion } from '../shard/held-version.ts';
 import { batchStatus, encodeBatchRequest, readBatchReply, readBatchRequest } from '../shared/batch-wire.ts';
 import { loadSlice, readManifest, slicePath, versionPath } from '../shared/data-set.ts';
 import type { SliceIndex } from '../shared/key-hash.ts';
 import { bodyOf, giveBuffer } from '../shared/outgoing.ts';
+import { makeData, seed } from './bench-cluster.ts';
+import { median } from './statistics.ts';
+import { inTemporaryFolder } from './temporary-folder.ts';
 import { randomNumbers } from './zipf.ts';
 
 export type LookUpBenchOptions = { readonly entries: number; readonly rounds: number; readonly log: (line: string) => void };
@@ -28,7 +26,6 @@ export type LookUpBenchResult = {
   readonly valuesChecked: number;
 };
 
-const seed = 1;
 const valueSize = 90;
 const batchKeys = 256;
 const batchesPerRound = 2_000;
@@ -54,10 +51,9 @@ export async function benchLookUp({ entries, rounds, log }: LookUpBenchOptions):
   return { entries, batchKeys, perSecond: median(timed), mapPerSecond: map && median(mapTimed), valuesChecked };
 }
 
-async function loadAll(entries: number): Promise<HeldVersion> {
-  const folder = mkdtempSync(join(tmpdir(), 'pavostore-bench-'));
-  try {
-    const { id } = await splitFiles({ files: ['-'], dataDir: folder, stdin: Readable.from(generateLines({ entries, seed, valueSize })) });
+function loadAll(entries: number): Promise<HeldVersion> {
+  return inTemporaryFolder(async (folder) => {
+    const { id } = await makeData({ entries, valueSize, dataDir: folder });
     const manifest = await readManifest(folder, id);
     const version = new HeldVersion(manifest, 1);
     const { sliceCount, slices } = manifest.identity;
@@ -66,9 +62,7 @@ async function loadAll(entries: number): Promise<HeldVersion> {
       version.keep(i as SliceIndex, await loadSlice(path, i, sliceCount, expected, 'shared'));
     }
     return version;
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
+  });
 }
 
 function makeMap(entries: number): Map<string, string> {
@@ -127,7 +121,3 @@ function check(version: HeldVersion, keys: readonly string[], indices: readonly 
 const asLookups = (keys: readonly string[]): { readonly key: string }[] => keys.map((key) => ({ key }));
 
 const format = (perSecond: number): string => `${(perSecond / 1e6).toFixed(2)} M`;
-
-function median(numbers: readonly number[]): number {
-  return numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)]!;
-}

@@ -2,19 +2,17 @@
 // by Zipf's law with exponent 0.99. What share of the look-ups the cache answers, what the process takes, and how fast the share is back
 // after a restart that loads the hot keys of the last run first. Sampled values are compared with what was generated.
 
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Readable } from 'node:stream';
-import { generateLines, recordOf } from '../deploy/generate/records.ts';
+import { recordOf } from '../deploy/generate/records.ts';
 import { SupervisedProcess } from '../deploy/serve/supervised-process.ts';
-import { splitFiles } from '../deploy/split/split.ts';
 import { type BatchFailure, BatchPool } from '../shared/batch-pool.ts';
 import { batchStatus, encodeBatchRequest, isBatchReply, readBatchReply } from '../shared/batch-wire.ts';
 import { HttpClient } from '../shared/http-client.ts';
 import { limits } from '../shared/limits.ts';
 import { outgoingOf } from '../shared/outgoing.ts';
+import { makeData, seed } from './bench-cluster.ts';
 import { residentBytesOf } from './process-cpu.ts';
+import { inTemporaryFolder } from './temporary-folder.ts';
 import { zipfRanks } from './zipf.ts';
 
 export type MemoryShardOptions = {
@@ -43,7 +41,6 @@ export type MemoryShardResult = {
   readonly warm: readonly MemoryWindow[];
 };
 
-const seed = 1;
 const valueSize = 90;
 const exponent = 0.99;
 const batchKeys = 512;
@@ -54,19 +51,12 @@ const checkEvery = 101;
 /** Coprime with round numbers of entries, and small enough for their product: ranks are spread over all records. */
 const spreadFactor = 61_803_399;
 
-export async function benchMemoryShard(options: MemoryShardOptions): Promise<MemoryShardResult> {
-  const folder = mkdtempSync(join(tmpdir(), 'pavostore-bench-'));
-  try {
-    const dataDir = options.dataDir ?? (await makeData(options.entries, join(folder, 'data')));
+export function benchMemoryShard(options: MemoryShardOptions): Promise<MemoryShardResult> {
+  return inTemporaryFolder(async (folder) => {
+    const dataDir = options.dataDir ?? join(folder, 'data');
+    if (options.dataDir === undefined) await makeData({ entries: options.entries, valueSize, dataDir });
     return await measure(options, dataDir, join(folder, 'state'));
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
-}
-
-async function makeData(entries: number, dataDir: string): Promise<string> {
-  await splitFiles({ files: ['-'], dataDir, stdin: Readable.from(generateLines({ entries, seed, valueSize })) });
-  return dataDir;
+  });
 }
 
 async function measure(options: MemoryShardOptions, dataDir: string, stateDir: string): Promise<MemoryShardResult> {

@@ -7,10 +7,13 @@
 
 import { connect, type Socket } from 'node:net';
 import { createHistogram, type RecordableHistogram } from 'node:perf_hooks';
+import { getPath, type KeyPath } from './tools.ts';
 
 export type OpenLoopOptions = {
   /** `host:port` */
   readonly address: string;
+  /** Our own by default. */
+  readonly path?: KeyPath;
   readonly perSecond: number;
   readonly seconds: number;
   readonly connections: number;
@@ -46,7 +49,16 @@ export type OpenLoopResult = Omit<Latencies, 'count'> & {
 const tickMs = 1;
 
 export async function runOpenLoop(options: OpenLoopOptions): Promise<OpenLoopResult> {
-  const { address, perSecond, seconds, connections, nextKey, giveUpMs = Number.POSITIVE_INFINITY, isRight = () => true } = options;
+  const {
+    address,
+    path = getPath,
+    perSecond,
+    seconds,
+    connections,
+    nextKey,
+    giveUpMs = Number.POSITIVE_INFINITY,
+    isRight = () => true,
+  } = options;
   const latencies = newHistogram();
   const byStatus = new Map<number, RecordableHistogram>();
   const waiting = new DueTimes();
@@ -94,7 +106,7 @@ export async function runOpenLoop(options: OpenLoopOptions): Promise<OpenLoopRes
   const openMore = (): void => {
     if (connectionCount >= connections) return;
     connectionCount++;
-    clients.push(new Client(address, { ...events, onOpen: next }));
+    clients.push(new Client(address, path, { ...events, onOpen: next }));
   };
 
   const startedMs = performance.now();
@@ -175,6 +187,7 @@ type ClientEvents = {
 class Client {
   readonly #socket: Socket;
   readonly #host: string;
+  readonly #path: KeyPath;
   #received = '';
   isAsking = false;
   isEnded = false;
@@ -182,9 +195,10 @@ class Client {
   dueMs = 0;
   sentMs = 0;
 
-  constructor(address: string, events: ClientEvents & { readonly onOpen: (client: Client) => void }) {
+  constructor(address: string, path: KeyPath, events: ClientEvents & { readonly onOpen: (client: Client) => void }) {
     const { hostname, port } = new URL(`http://${address}`);
     this.#host = address;
+    this.#path = path;
     this.#socket = connect({ host: hostname, port: Number(port), noDelay: true });
     this.#socket.once('connect', () => events.onOpen(this));
     this.#socket.on('data', (chunk: Buffer) => this.#receive(chunk, events));
@@ -201,7 +215,7 @@ class Client {
     this.dueMs = dueMs;
     this.sentMs = performance.now();
     this.isAsking = true;
-    this.#socket.write(`GET /get?key=${key} HTTP/1.1\r\nHost: ${this.#host}\r\n\r\n`);
+    this.#socket.write(`GET ${this.#path.prefix}${key}${this.#path.suffix} HTTP/1.1\r\nHost: ${this.#host}\r\n\r\n`);
   }
 
   close(): void {

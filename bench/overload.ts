@@ -2,19 +2,14 @@
 // behind it, and twice as many requests as it answers. What counts is goodput (right answers a second), how soon the rest is refused, how much memory
 // that takes, and how soon all is as before.
 
-import { type ChildProcess, fork } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Readable } from 'node:stream';
-import { fileURLToPath } from 'node:url';
-import { generateLines, recordOf } from '../deploy/generate/records.ts';
-import { LocalCluster } from '../deploy/serve/local-cluster.ts';
+import { recordOf } from '../deploy/generate/records.ts';
 import { SupervisedProcess } from '../deploy/serve/supervised-process.ts';
-import { splitFiles } from '../deploy/split/split.ts';
+import { makeData, seed, startCluster } from './bench-cluster.ts';
+import { type BenchProgram, startProgram } from './bench-program.ts';
 import { type Latencies, type OpenLoopResult, runOpenLoop } from './open-loop.ts';
 import { residentBytesOf } from './process-cpu.ts';
+import { inTemporaryFolder } from './temporary-folder.ts';
 import { untilServing } from './tools.ts';
 import { randomNumbers } from './zipf.ts';
 
@@ -55,7 +50,6 @@ export type OverloadResult = {
 };
 
 const shardCount = 3;
-const seed = 1;
 const giveUpMs = 1_000;
 const recoverySecondsMax = 30;
 const tooManyPerSecond = 80_000;
@@ -63,14 +57,11 @@ const tooManyPerSecond = 80_000;
 /** Shards that cannot keep up. */
 export async function benchShardOverload(options: ShardOverloadOptions): Promise<OverloadResult> {
   const { seconds, shardsPerSecond, connections, log } = options;
-  const shards: ChildProcess[] = [];
-  const addresses: string[] = [];
+  const shards: BenchProgram[] = [];
   for (let i = 0; i < shardCount; i++) {
-    const shard = fork(fileURLToPath(new URL('limited-shard.ts', import.meta.url)), [`limited-${i}`, String(shardsPerSecond / shardCount)]);
-    shards.push(shard);
-    const [port] = (await once(shard, 'message')) as [number];
-    addresses.push(`127.0.0.1:${port}`);
+    shards.push(await startProgram('limited-shard', [`limited-${i}`, String(shardsPerSecond / shardCount)]));
   }
+  const addresses = shards.map(({ address }) => address);
   const args = ['router', '--members', addresses.join(','), '--port', '0', '--cache-size', '0', '--drain', '0s', '--log-level', 'warn'];
   const router = new SupervisedProcess({ title: 'router', args, onDeath: log });
   try {
@@ -86,51 +77,40 @@ export async function benchShardOverload(options: ShardOverloadOptions): Promise
     return await overload(run, { routerPid: router.pid!, capacityPerSecond: shardsPerSecond, seconds, log });
   } finally {
     await router.stop();
-    for (const shard of shards) shard.kill();
+    for (const shard of shards) await shard.stop();
   }
 }
 
 /** A router that cannot keep up. */
-export async function benchRouterOverload(options: RouterOverloadOptions): Promise<OverloadResult> {
+export function benchRouterOverload(options: RouterOverloadOptions): Promise<OverloadResult> {
   const { entries, seconds, connections, log } = options;
-  const folder = mkdtempSync(join(tmpdir(), 'pavostore-bench-'));
-  const dataDir = join(folder, 'data');
-  await splitFiles({ files: ['-'], dataDir, stdin: Readable.from(generateLines({ entries, seed })) });
-  const cluster = new LocalCluster({
-    dataDir,
-    host: '127.0.0.1',
-    port: 0,
-    shardPort: 0,
-    shards: shardCount,
-    replicas: 2,
-    logLevel: 'warn',
-    routerArgs: ['--cache-size', '0'],
-    onEvent: log,
+  return inTemporaryFolder(async (folder) => {
+    const dataDir = join(folder, 'data');
+    await makeData({ entries, dataDir });
+    const cluster = await startCluster({ dataDir, shards: shardCount, replicas: 2, hasCache: false, log });
+    try {
+      const random = randomNumbers(seed);
+      const indexes = new Map<string, number>();
+      const run = (perSecond: number, duration: number, atOnce = connections): Promise<OpenLoopResult> =>
+        runOpenLoop({
+          ...{ address: cluster.routerAddress, perSecond, seconds: duration, connections: atOnce, giveUpMs },
+          nextKey: () => {
+            const index = Math.floor(random() * entries);
+            const { key } = recordOf(seed, index);
+            indexes.set(key, index);
+            return key;
+          },
+          isRight: (key, status, body) => status !== 404 && (status !== 200 || body === recordOf(seed, indexes.get(key)!).value),
+        });
+      // More than any router answers: 64 connections ask as fast as they are answered.
+      await run(tooManyPerSecond, 2, 64);
+      const fastest = await run(tooManyPerSecond, Math.min(5, seconds), 64);
+      const capacityPerSecond = Math.round(goodputOf(fastest));
+      return await overload(run, { routerPid: cluster.router.pid!, capacityPerSecond, seconds, log });
+    } finally {
+      await cluster.stop();
+    }
   });
-  try {
-    await cluster.start();
-    const random = randomNumbers(seed);
-    const indexes = new Map<string, number>();
-    const run = (perSecond: number, duration: number, atOnce = connections): Promise<OpenLoopResult> =>
-      runOpenLoop({
-        ...{ address: cluster.routerAddress, perSecond, seconds: duration, connections: atOnce, giveUpMs },
-        nextKey: () => {
-          const index = Math.floor(random() * entries);
-          const { key } = recordOf(seed, index);
-          indexes.set(key, index);
-          return key;
-        },
-        isRight: (key, status, body) => status !== 404 && (status !== 200 || body === recordOf(seed, indexes.get(key)!).value),
-      });
-    // More than any router answers: 64 connections ask as fast as they are answered.
-    await run(tooManyPerSecond, 2, 64);
-    const fastest = await run(tooManyPerSecond, Math.min(5, seconds), 64);
-    const capacityPerSecond = Math.round(goodputOf(fastest));
-    return await overload(run, { routerPid: cluster.router.pid!, capacityPerSecond, seconds, log });
-  } finally {
-    await cluster.stop();
-    rmSync(folder, { recursive: true, force: true });
-  }
 }
 
 type Run = (perSecond: number, seconds: number) => Promise<OpenLoopResult>;

@@ -11,6 +11,13 @@ export function cpuSecondsOf(pids: readonly number[]): number {
   return pids.reduce((sum, pid) => sum + cpuSecondsOfOne(pid), 0);
 }
 
+/** What `run` gave, and the CPU seconds of each group of processes meanwhile. */
+export function measureCpu<T>(run: () => T, ...groups: readonly (readonly number[])[]): { result: T; cpuSeconds: number[] } {
+  const before = groups.map(cpuSecondsOf);
+  const result = run();
+  return { result, cpuSeconds: groups.map((pids, i) => cpuSecondsOf(pids) - before[i]!) };
+}
+
 function cpuSecondsOfOne(pid: number): number {
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
   // Fields after the command's name, which may itself hold spaces; utime and stime are the 14th and 15th of all.
@@ -26,6 +33,15 @@ export function childrenOf(pid: number): number[] {
 
 /** Resident memory of a process in bytes. */
 export function residentBytesOf(pid: number): number {
-  const line = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'));
+  return statusBytesOf(pid, 'VmRSS');
+}
+
+/** The most that it was since the process started. */
+export function peakResidentBytesOf(pid: number): number {
+  return statusBytesOf(pid, 'VmHWM');
+}
+
+function statusBytesOf(pid: number, field: 'VmRSS' | 'VmHWM'): number {
+  const line = new RegExp(`^${field}:\\s+(\\d+) kB$`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'utf8'));
   return Number(line![1]) * 1024;
 }

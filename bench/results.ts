@@ -1,80 +1,106 @@
-// What was measured, in docs/benchmarks/: one JSON file for each benchmark, and the plots that docs/benchmarks.md shows, drawn from them.
+// What was measured, in docs/benchmarks/: one JSON file for each benchmark. From these, and from nothing else, come the plots beside them and
+// the tables that stand in docs/benchmarks.md between `<!-- bench NAME -->` and `<!-- /bench NAME -->`; what stands there stays as long as there is no such
+// file. The prose around is written by hand.
 
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { CpuPerGetResult } from './cpu-per-get.ts';
-import type { MemoryShardResult } from './memory-shard.ts';
-import { barChart, lineChart } from './plot.ts';
-import type { RedisResult } from './redis.ts';
-import type { SplitBenchResult } from './split.ts';
+import { plots } from './plots.ts';
+import { tables } from './tables.ts';
+
+/** What is measured: each has its table. */
+export type Benchmark = keyof typeof tables;
+
+/** What is needed to judge a result. */
+export type About = {
+  readonly machine: string;
+  readonly commit: string;
+  readonly date: string;
+  readonly command: string;
+  readonly note?: string;
+};
+
+/** By the name of its file, without the ending: that of the benchmark, or the benchmark's, a hyphen and more. */
+export type Results = ReadonlyMap<string, { readonly about: About }>;
 
 const folder = fileURLToPath(new URL('../docs/benchmarks/', import.meta.url));
+const documentPath = fileURLToPath(new URL('../docs/benchmarks.md', import.meta.url));
 
-/** Keeps a result with what is needed to judge it. */
+/** Keeps a result under the name; then `writeDocument`. */
 export function writeResult(name: string, result: object): void {
-  mkdirSync(folder, { recursive: true });
   const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).trim();
   const machine = `${cpus().length} x ${cpus()[0]!.model.trim()}, ${Math.round(totalmem() / 2 ** 30)} GiB, Linux ${release()}, Node ${process.version}`;
-  // Where the data lay says nothing to anybody else.
-  const command = `npm run bench ${process.argv
-    .slice(2)
-    .join(' ')
-    .replace(/--data \S+/, '--data DIR')}`;
-  const about = { machine, commit, date: new Date().toISOString().slice(0, 10), command };
+  const about: About = { machine, commit, date: new Date().toISOString().slice(0, 10), command: commandOf(process.argv.slice(2)) };
   writeFileSync(join(folder, `${name}.json`), `${JSON.stringify({ about, ...result }, null, 1)}\n`);
 }
 
-/** Draws every plot whose results are there. */
-export function drawPlots(): void {
-  const isOurs = (label: string): boolean => label.startsWith('Pavostore');
-  const cpu = readResult<CpuPerGetResult>('cpu-per-get');
-  const redis = readResult<RedisResult>('redis');
-  if (cpu) {
-    const bars = [
-      { label: 'Pavostore, router and shards', value: cpu.clusterUs },
-      { label: 'nginx and the same shards', value: cpu.nginxClusterUs },
-      { label: 'Pavostore router alone', value: cpu.routerUs },
-      { label: 'nginx alone', value: cpu.nginxUs },
-      ...(redis?.webdis ? [{ label: 'webdis and Redis, one node', value: redis.webdis.cpuUs }] : []),
-    ];
-    draw('cpu-per-get', barChart({ title: 'CPU per GET, 64 connections, no cache', unit: 'us', bars, isOurs }));
-  }
-  const split = readResult<SplitBenchResult>('split');
-  if (split) {
-    const bars = [
-      { label: 'Pavostore split', value: split.split.wallSeconds },
-      { label: 'sort', value: split.sort.wallSeconds },
-      ...(split.cdb ? [{ label: 'cdb -c -m', value: split.cdb.wallSeconds }] : []),
-      ...(redis ? [{ label: 'redis-cli --pipe', value: redis.loadSeconds }] : []),
-    ];
-    draw('split', barChart({ title: `From text to served form, ${split.entries / 1e6} M records of 128 bytes`, unit: 's', bars, isOurs }));
-  }
-  const memory = readResult<MemoryShardResult>('memory-shard');
-  if (memory) {
-    const series = [
-      { label: 'from a cold start', points: memory.cold.map(({ asks, hitRatio }) => [asks / 1e6, 100 * hitRatio] as const) },
-      { label: 'after a restart', points: memory.warm.map(({ asks, hitRatio }) => [asks / 1e6, 100 * hitRatio] as const) },
-    ];
-    draw(
-      'memory-shard',
-      lineChart({
-        title: 'A shard with a fifth of the memory, Zipf 0.99',
-        xLabel: 'million look-ups',
-        yLabel: '% answered from memory',
-        series,
-      }),
-    );
-  }
+/** Draws all plots and sets all tables anew. */
+export function writeDocument(): void {
+  const results = readResults();
+  for (const [name, svg] of drawPlots(results)) writeFileSync(join(folder, `${name}.svg`), svg);
+  writeFileSync(documentPath, withTables(readFileSync(documentPath, 'utf8'), results));
 }
 
-function draw(name: string, svg: string): void {
-  writeFileSync(join(folder, `${name}.svg`), svg);
+export function readResults(): Results {
+  const names = readdirSync(folder).flatMap((file) => (file.endsWith('.json') ? [file.slice(0, -'.json'.length)] : []));
+  return new Map(
+    names.toSorted().map((name) => [name, JSON.parse(readFileSync(join(folder, `${name}.json`), 'utf8')) as { about: About }]),
+  );
 }
 
-function readResult<T>(name: string): T | undefined {
-  const path = join(folder, `${name}.json`);
-  return existsSync(path) ? (JSON.parse(readFileSync(path, 'utf8')) as T) : undefined;
+/** The document with what each result gives between its markers. */
+export function withTables(document: string, results: Results): string {
+  return document.replace(/(<!-- bench (\S+) -->\n).*?(<!-- \/bench \2 -->)/gs, (block, start: string, name: string, end: string) => {
+    const result = results.get(name);
+    return result === undefined ? block : `${start}${blockOf(name, result)}${end}`;
+  });
+}
+
+/** The names of all places for results in the document. */
+export function markersOf(document: string): string[] {
+  return [...document.matchAll(/<!-- bench (\S+) -->/g)].map(([, name]) => name!);
+}
+
+/** SVG by name. */
+export function drawPlots(results: Results): Map<string, string> {
+  const drawn = new Map<string, string>();
+  for (const [name, result] of results) {
+    const plot = plotOf(name);
+    if (plot) drawn.set(name, plot.draw(result as never));
+  }
+  return drawn;
+}
+
+/** The result as a table, as a benchmark prints it. Throws when there is no such benchmark. */
+export function tableOf(name: string, result: object): string {
+  return tables[benchmarkOf(name)](result as never);
+}
+
+function blockOf(name: string, result: { readonly about: About }): string {
+  const plot = plotOf(name);
+  const image = plot ? `![${plot.title}](benchmarks/${name}.svg)\n\n` : '';
+  const { date, commit, command, note } = result.about;
+  const origin = `${date}, commit ${commit}: \`${command}\`.${note === undefined ? '' : ` ${note}`}`;
+  return `${image}${tableOf(name, result)}\n${origin}\n`;
+}
+
+function plotOf(name: string) {
+  const benchmark = benchmarkOf(name);
+  return benchmark in plots ? plots[benchmark as keyof typeof plots] : undefined;
+}
+
+/** The longest benchmark's name that this one is or begins with; throws when there is none. */
+export function benchmarkOf(name: string): Benchmark {
+  const of = (Object.keys(tables) as Benchmark[]).filter((benchmark) => name === benchmark || name.startsWith(`${benchmark}-`));
+  if (of.length === 0) throw new Error(`${name}: a result's name is its benchmark's, or begins with it and a hyphen`);
+  return of.reduce((longest, benchmark) => (benchmark.length > longest.length ? benchmark : longest));
+}
+
+/** As one would type it: npm takes flags for its own unless `--` stands before them. Where the data lay says nothing to anybody else. */
+function commandOf(args: readonly string[]): string {
+  const flagsFrom = args.findIndex((arg) => arg.startsWith('--'));
+  const typed = flagsFrom < 0 ? args : args.toSpliced(flagsFrom, 0, '--');
+  return `npm run bench ${typed.join(' ').replace(/--data \S+/, '--data DIR')}`;
 }

@@ -2,18 +2,17 @@
 // byte and absent ones with 404, and what GETs and `/mget`s it answers: uniform, by Zipf's law, and misses; as fast as 64 connections
 // that wait can ask, and at half of that rate from clients that do not wait.
 
-import { once } from 'node:events';
-import { createWriteStream, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Readable } from 'node:stream';
-import { generateLines, recordOf } from '../deploy/generate/records.ts';
-import { LocalCluster } from '../deploy/serve/local-cluster.ts';
-import { splitFiles } from '../deploy/split/split.ts';
+import { recordOf } from '../deploy/generate/records.ts';
+import type { LocalCluster } from '../deploy/serve/local-cluster.ts';
 import { HttpClient } from '../shared/http-client.ts';
 import { limits } from '../shared/limits.ts';
+import { makeData, seed, startCluster } from './bench-cluster.ts';
 import { type OpenLoopResult, runOpenLoop } from './open-loop.ts';
-import { cpuSecondsOf, residentBytesOf } from './process-cpu.ts';
+import { measureCpu, residentBytesOf } from './process-cpu.ts';
+import { inTemporaryFolder } from './temporary-folder.ts';
+import { writeLines } from './text-lines.ts';
 import { isInstalled, type LoadResult, runWrk, writeMgetScript, writeWrkScript } from './tools.ts';
 import { randomNumbers, zipfRanks } from './zipf.ts';
 
@@ -22,7 +21,10 @@ export type ServingOptions = {
   /** Mean, in bytes. */
   readonly valueSize: number;
   readonly shards: number;
+  /** Of each load: whole ones. */
   readonly seconds: number;
+  /** Of each load, before. */
+  readonly warmUpSeconds: number;
   /** Keys that are compared with what was generated, and as many absent ones. */
   readonly samples: number;
   /** A published version of exactly these records, as `generate --seed 1` makes them; by default it is made and removed. */
@@ -33,15 +35,24 @@ export type ServingOptions = {
 /** CPU in microseconds per request. */
 export type ServingLoad = LoadResult & { readonly routerUs: number; readonly shardsUs: number };
 
-export type ServingResult = {
+/** How soon a cluster serves, what memory its processes take, and what it answers to uniform load. */
+export type ServingBase = {
   readonly entries: number;
+  /** Mean, in bytes. */
+  readonly valueSize: number;
   readonly shards: number;
   readonly readySeconds: number;
+  /** Resident, before any load. */
+  readonly loadedBytes: readonly number[];
+  /** Resident, after all load. */
   readonly routerBytes: number;
   readonly shardBytes: readonly number[];
   readonly answeredExactly: number;
   readonly answeredMissing: number;
   readonly uniform: ServingLoad;
+};
+
+export type ServingResult = ServingBase & {
   readonly zipf: ServingLoad;
   readonly misses: ServingLoad;
   readonly openLoop: OpenLoopResult;
@@ -53,7 +64,6 @@ export type ServingResult = {
   };
 };
 
-const seed = 1;
 const absentSeed = 2;
 const connections = 64;
 const mgetKeys = 100;
@@ -66,81 +76,68 @@ export async function benchServing(options: ServingOptions): Promise<ServingResu
     options.log('serving: skipped, wrk not installed');
     return undefined;
   }
-  const folder = mkdtempSync(join(tmpdir(), 'pavostore-bench-'));
-  try {
-    const dataDir = options.dataDir ?? (await makeData(options, join(folder, 'data')));
-    return await measure(options, folder, dataDir);
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
+  return inTemporaryFolder(async (folder) => {
+    const dataDir = options.dataDir ?? join(folder, 'data');
+    if (options.dataDir === undefined) await makeData({ ...options, dataDir });
+    return await measureServing({ ...options, dataDir }, folder, askAll);
+  });
 }
 
-async function makeData({ entries, valueSize, log }: ServingOptions, dataDir: string): Promise<string> {
-  const stdin = Readable.from(generateLines({ entries, seed, valueSize }));
-  const { seconds } = await splitFiles({ files: ['-'], dataDir, stdin });
-  log(`serving: ${entries} entries split in ${seconds.total.toFixed(1)} s`);
-  return dataDir;
-}
-
-async function measure(options: ServingOptions, folder: string, dataDir: string): Promise<ServingResult> {
-  const { entries, shards, log } = options;
+/** The whole life of a cluster over `dataDir`: start, check, uniform load, `askMore`, stop. `folder` takes the files of the load. */
+export async function measureServing<More extends object>(
+  options: ServingOptions & { readonly dataDir: string },
+  folder: string,
+  askMore: (loaded: Loaded) => Promise<More>,
+): Promise<ServingBase & More> {
+  const { entries, valueSize, shards, dataDir, log } = options;
   const startedMs = performance.now();
-  const start = async (routerArgs: readonly string[]): Promise<LocalCluster> => {
-    const cluster = new LocalCluster({
-      dataDir,
-      host: '127.0.0.1',
-      port: 0,
-      shardPort: 0,
-      shards,
-      replicas: 1,
-      logLevel: 'warn',
-      routerArgs,
-      onEvent: log,
-    });
-    await cluster.start();
-    return cluster;
-  };
-  const cluster = await start([]);
+  const cluster = await startCluster({ dataDir, shards, replicas: 1, hasCache: true, log });
   try {
     const readySeconds = (performance.now() - startedMs) / 1_000;
     const pids = cluster.shards.map(({ pid }) => pid!);
     const loadedBytes = pids.map(residentBytesOf);
     log(`serving: ready in ${readySeconds.toFixed(1)} s; shards ${loadedBytes.map((bytes) => Math.round(bytes / 2 ** 20)).join(', ')} MiB`);
-    const checked = await checkAnswers(cluster.routerAddress, options);
-    log(`serving: ${checked.exact} sampled keys answered exactly, ${checked.missing} absent ones missing`);
+    const { exact, missing } = await checkAnswers(cluster.routerAddress, options);
+    log(`serving: ${exact} sampled keys answered exactly, ${missing} absent ones missing`);
     const load = loadOn(cluster, options, folder);
     const random = randomNumbers(seed);
-    const uniformRank = (): number => Math.floor(random() * entries);
-    const rank = zipfRanks({ n: entries, exponent: 0.99, seed });
-    const uniform = await load('uniform', () => keyOf(seed, uniformRank(), options));
-    // The hottest record is any record: ranks are spread over all of them.
-    const zipf = await load('zipf', () => keyOf(seed, spread(rank() - 1, entries), options));
-    const misses = await load('misses', () => keyOf(absentSeed, uniformRank(), options));
-    const openLoop = await runOpenLoop({
-      address: cluster.routerAddress,
-      perSecond: Math.round(uniform.perSecond / 2),
-      seconds: options.seconds,
-      connections,
-      nextKey: () => keyOf(seed, uniformRank(), options),
-    });
-    const mget = await loadMget(cluster, options, folder, uniformRank);
+    const uniformIndex = (): number => Math.floor(random() * entries);
+    const uniform = await load('uniform', () => keyOf(seed, uniformIndex(), options));
+    const more = await askMore({ cluster, options, folder, load, uniform, uniformIndex });
     return {
-      entries,
-      shards,
-      readySeconds,
+      ...{ entries, valueSize, shards, readySeconds, loadedBytes, answeredExactly: exact, answeredMissing: missing, uniform },
       routerBytes: residentBytesOf(cluster.router.pid!),
       shardBytes: pids.map(residentBytesOf),
-      answeredExactly: checked.exact,
-      answeredMissing: checked.missing,
-      uniform,
-      zipf,
-      misses,
-      openLoop,
-      mget,
+      ...more,
     };
   } finally {
     await cluster.stop();
   }
+}
+
+type Loaded = {
+  readonly cluster: LocalCluster;
+  readonly options: ServingOptions;
+  readonly folder: string;
+  readonly load: (name: string, nextKey: () => string) => Promise<ServingLoad>;
+  readonly uniform: ServingLoad;
+  readonly uniformIndex: () => number;
+};
+
+async function askAll(loaded: Loaded): Promise<Omit<ServingResult, keyof ServingBase>> {
+  const { cluster, options, folder, load, uniform, uniformIndex } = loaded;
+  const rank = zipfRanks({ n: options.entries, exponent: 0.99, seed });
+  // The hottest record is any record: ranks are spread over all of them.
+  const zipf = await load('zipf', () => keyOf(seed, spread(rank() - 1, options.entries), options));
+  const misses = await load('misses', () => keyOf(absentSeed, uniformIndex(), options));
+  const openLoop = await runOpenLoop({
+    address: cluster.routerAddress,
+    perSecond: Math.round(uniform.perSecond / 2),
+    seconds: options.seconds,
+    connections,
+    nextKey: () => keyOf(seed, uniformIndex(), options),
+  });
+  return { zipf, misses, openLoop, mget: await loadMget(cluster, options, folder, uniformIndex) };
 }
 
 function keyOf(keySeed: number, index: number, { valueSize }: ServingOptions): string {
@@ -152,25 +149,20 @@ function spread(index: number, n: number): number {
   return Number((BigInt(index) * 2_654_435_761n) % BigInt(n));
 }
 
-function loadOn(cluster: LocalCluster, { entries, seconds, log }: ServingOptions, folder: string) {
+function loadOn(cluster: LocalCluster, { entries, seconds, warmUpSeconds, log }: ServingOptions, folder: string) {
   return async (name: string, nextKey: () => string): Promise<ServingLoad> => {
     const keysFile = join(folder, `${name}.txt`);
     const script = join(folder, `${name}.lua`);
-    const file = createWriteStream(keysFile);
-    for (let i = 0; i < Math.min(loadKeys, 10 * entries); i++) if (!file.write(`${nextKey()}\n`)) await once(file, 'drain');
-    file.end();
-    await once(file, 'close');
+    await writeLines(keysFile, Math.min(loadKeys, 10 * entries), nextKey);
     writeWrkScript(script, keysFile, 'as written');
     const run = (duration: number): LoadResult => runWrk({ script, address: cluster.routerAddress, connections, seconds: duration });
-    run(1);
+    if (warmUpSeconds > 0) run(warmUpSeconds);
     const routerPid = cluster.router.pid!;
     const shardPids = cluster.shards.map(({ pid }) => pid!);
-    const before = [cpuSecondsOf([routerPid]), cpuSecondsOf(shardPids)] as const;
-    const result = run(seconds);
+    const { result, cpuSeconds } = measureCpu(() => run(seconds), [routerPid], shardPids);
     const failed = name === 'misses' ? result.failed - result.requests : result.failed;
     if (failed !== 0) throw new Error(`${name}: ${failed} of ${result.requests} requests failed`);
-    const routerUs = ((cpuSecondsOf([routerPid]) - before[0]) * 1e6) / result.requests;
-    const shardsUs = ((cpuSecondsOf(shardPids) - before[1]) * 1e6) / result.requests;
+    const [routerUs, shardsUs] = cpuSeconds.map((spent) => (spent * 1e6) / result.requests) as [number, number];
     log(`serving: ${name}: ${Math.round(result.perSecond)}/s, p50 ${result.p50Ms} ms, p99 ${result.p99Ms} ms, p99.9 ${result.p999Ms} ms`);
     return { ...result, failed, routerUs, shardsUs };
   };
@@ -190,12 +182,11 @@ async function loadMget(
   const script = join(folder, 'mget.lua');
   writeMgetScript(script, bodiesFile);
   const run = (seconds: number): LoadResult => runWrk({ script, address: cluster.routerAddress, connections: 16, seconds });
-  run(1);
-  const before = cpuSecondsOf([cluster.router.pid!]);
-  const { requests, perSecond, failed, p50Ms, p99Ms } = run(options.seconds);
+  if (options.warmUpSeconds > 0) run(options.warmUpSeconds);
+  const { result, cpuSeconds } = measureCpu(() => run(options.seconds), [cluster.router.pid!]);
+  const { requests, perSecond, failed, p50Ms, p99Ms } = result;
   if (failed > 0) throw new Error(`mget: ${failed} of ${requests} requests failed`);
-  const cpuSeconds = cpuSecondsOf([cluster.router.pid!]) - before;
-  return { keysPerSecond: perSecond * mgetKeys, keysPerRouterCpuSecond: (requests * mgetKeys) / cpuSeconds, p50Ms, p99Ms };
+  return { keysPerSecond: perSecond * mgetKeys, keysPerRouterCpuSecond: (requests * mgetKeys) / cpuSeconds[0]!, p50Ms, p99Ms };
 }
 
 type MgetAnswer = { readonly results: readonly { readonly key: string; readonly status: string; readonly value?: string }[] };

@@ -1,17 +1,20 @@
-// The split against programs that also read a whole text file, order it by key and write it: GNU sort, and `cdb -c -m` of tinycdb,
-// which makes the file of a constant database. The same input from a warm file cache, alternating in one run; what each leaves
-// unwritten is synced, and timed apart, before the next one starts. The version is verified, the rivals' results are sampled.
-//
-// CPU and peak memory are the kernel's account of each child process, by GNU time.
+// The split against programs that also read a whole text file and order or index it: GNU sort, `cdb -c -m` of tinycdb, `redis-cli --pipe`
+// into a Redis server, `mdb_load` of LMDB. The same input from a warm file cache, alternating in one run; what each leaves unwritten is
+// synced, and timed apart, before the next one starts. The version is verified, the rivals' results are sampled.
 
-import { execFileSync, spawnSync } from 'node:child_process';
-import { closeSync, fsyncSync, mkdtempSync, openSync, rmSync, statSync, writeSync } from 'node:fs';
-import { availableParallelism, tmpdir } from 'node:os';
+import { rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { generateLines, recordOf } from '../deploy/generate/records.ts';
+import { generateLines } from '../deploy/generate/records.ts';
 import type { SplitReport } from '../deploy/split/split.ts';
 import { verifyDataSet } from '../deploy/verify/verify.ts';
+import { seed } from './bench-cluster.ts';
+import { missingForRedis, RedisServer, writeRedisCommands } from './redis-server.ts';
+import { gnuTime, mediansOf, type RunCost, runCommand } from './run-cost.ts';
+import { median } from './statistics.ts';
+import { inTemporaryFolder } from './temporary-folder.ts';
+import { writePieces } from './text-lines.ts';
+import { loadCdb, loadLmdb, sortText, type TextInput } from './text-loaders.ts';
 import { isInstalled } from './tools.ts';
 
 export type SplitBenchOptions = {
@@ -19,14 +22,6 @@ export type SplitBenchOptions = {
   readonly entries: number;
   readonly pairs?: number;
   readonly log: (line: string) => void;
-};
-
-/** One run of a program, or medians of several. `syncSeconds` is apart from `wallSeconds`. */
-export type RunCost = {
-  readonly wallSeconds: number;
-  readonly syncSeconds: number;
-  readonly cpuSeconds: number;
-  readonly peakMiB: number;
 };
 
 /** A rival's medians, and medians of the pairs' ratios: what the split took over what the rival took. */
@@ -40,13 +35,14 @@ export type SplitBenchResult = {
   readonly linesPerSecond: number;
   readonly overheadPerEntry: number;
   readonly sort: RivalCost;
-  /** Undefined where tinycdb is not installed. */
+  /** Undefined where tinycdb is not installed; so with the others. */
   readonly cdb: RivalCost | undefined;
+  /** From commands that were made of the text before, as its manual has it. */
+  readonly redis: RivalCost | undefined;
+  readonly lmdb: RivalCost | undefined;
 };
 
-const seed = 1;
 const valueSize = 90;
-const gnuTime = '/usr/bin/time';
 const program = fileURLToPath(new URL('../deploy/pavostore.ts', import.meta.url));
 
 /** Undefined, and a word why, where GNU time or sort are missing. */
@@ -56,56 +52,65 @@ export async function benchSplit({ entries, pairs = 3, log }: SplitBenchOptions)
     log(`split: skipped, ${missing.join(' and ')} not installed`);
     return undefined;
   }
-  const folder = mkdtempSync(join(tmpdir(), 'pavostore-bench-'));
-  try {
-    const input = join(folder, 'input.data');
-    writeInput(input, entries);
-    return await runPairs({ folder, input, entries, pairs, log });
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
+  return inTemporaryFolder(async (folder) => {
+    const path = join(folder, 'input.data');
+    await writePieces(path, generateLines({ entries, seed, valueSize }));
+    return await runPairs({ path, entries, valueSize, folder }, pairs, log);
+  });
 }
 
-type Contest = {
-  readonly folder: string;
-  readonly input: string;
-  readonly entries: number;
-  readonly pairs: number;
-  readonly log: (line: string) => void;
-};
+type Rival = { readonly name: 'sort' | 'cdb' | 'redis' | 'lmdb'; readonly run: () => RunCost | Promise<RunCost> };
+type Round = { readonly split: RunCost; readonly report: SplitReport; readonly rivals: Readonly<Partial<Record<Rival['name'], RunCost>>> };
 
-type Round = { readonly split: RunCost; readonly report: SplitReport; readonly sort: RunCost; readonly cdb: RunCost | undefined };
-
-async function runPairs(contest: Contest): Promise<SplitBenchResult> {
-  const { entries, input, pairs, log } = contest;
-  const hasCdb = isInstalled('cdb');
-  if (!hasCdb) log('split: tinycdb (cdb) is not installed, left out');
+async function runPairs(input: TextInput, pairs: number, log: (line: string) => void): Promise<SplitBenchResult> {
+  const rivals = await rivalsOf(input, log);
   const rounds: Round[] = [];
   for (let round = 1; round <= pairs; round++) {
-    const { cost: split, report } = await runSplit(contest);
-    const sort = runSort(contest);
-    const cdb = hasCdb ? runCdb(contest) : undefined;
-    rounds.push({ split, report, sort, cdb });
-    log(`split: round ${round}: split ${format(split)}; sort ${format(sort)}${cdb ? `; cdb ${format(cdb)}` : ''}`);
+    const { cost: split, report } = await runSplit(input);
+    log(`split: round ${round}: split ${format(split)}`);
+    const costs: Partial<Record<Rival['name'], RunCost>> = {};
+    for (const { name, run } of rivals) {
+      const cost = await run();
+      costs[name] = cost;
+      log(`split: round ${round}: ${name} ${format(cost)}`);
+    }
+    rounds.push({ split, report, rivals: costs });
   }
   const split = mediansOf(rounds.map((round) => round.split));
   const { totals } = rounds[0]!.report;
   return {
-    entries,
-    inputMiB: statSync(input).size / 2 ** 20,
+    entries: input.entries,
+    inputMiB: statSync(input.path).size / 2 ** 20,
     pairs,
     split,
-    linesPerSecond: entries / split.wallSeconds,
+    linesPerSecond: input.entries / split.wallSeconds,
     overheadPerEntry: (totals.sliceBytes - totals.keyBytes - totals.valueBytes) / totals.entries,
-    sort: rivalOf(rounds.map((round) => ({ split: round.split, rival: round.sort }))),
-    cdb: hasCdb ? rivalOf(rounds.map((round) => ({ split: round.split, rival: round.cdb! }))) : undefined,
+    sort: rivalOf(rounds, 'sort')!,
+    cdb: rivalOf(rounds, 'cdb'),
+    redis: rivalOf(rounds, 'redis'),
+    lmdb: rivalOf(rounds, 'lmdb'),
   };
 }
 
+/** Those that are installed. */
+async function rivalsOf(input: TextInput, log: (line: string) => void): Promise<Rival[]> {
+  const rivals: Rival[] = [{ name: 'sort', run: () => sortText(input).cost }];
+  if (isInstalled('cdb')) rivals.push({ name: 'cdb', run: () => loadCdb(input).cost });
+  else log('split: tinycdb (cdb) is not installed, left out');
+  if (missingForRedis().length === 0) {
+    const commands = join(input.folder, 'commands');
+    await writeRedisCommands(commands, input.entries, input.valueSize);
+    rivals.push({ name: 'redis', run: () => loadRedis(input, commands) });
+  } else log('split: Redis is not installed, left out');
+  if (isInstalled('mdb_load')) rivals.push({ name: 'lmdb', run: () => loadLmdb(input).cost });
+  else log('split: LMDB (mdb_load) is not installed, left out');
+  return rivals;
+}
+
 /** The split does its own sync: it counts as that, not as work. */
-async function runSplit({ folder, input, entries }: Contest): Promise<{ cost: RunCost; report: SplitReport }> {
+async function runSplit({ folder, path, entries }: TextInput): Promise<{ cost: RunCost; report: SplitReport }> {
   const dataDir = join(folder, 'data');
-  const run = measure([process.execPath, program, 'split', input, '--data', dataDir, '--json']);
+  const run = runCommand([process.execPath, program, 'split', path, '--data', dataDir, '--json']);
   const report = JSON.parse(run.stdout) as SplitReport;
   const { problems, entries: entriesFound } = await verifyDataSet(dataDir, report.id);
   if (problems.length > 0 || entriesFound !== entries)
@@ -115,73 +120,25 @@ async function runSplit({ folder, input, entries }: Contest): Promise<{ cost: Ru
   return { cost: { ...run.cost, wallSeconds: run.cost.wallSeconds - sync, syncSeconds: run.cost.syncSeconds + sync }, report };
 }
 
-function runSort({ folder, input, entries }: Contest): RunCost {
-  const output = join(folder, 'sorted');
-  // Memory for the whole input, as its manual advises for speed, up to what the split may take.
-  const memory = `${Math.min(1024, Math.ceil((2 * statSync(input).size) / 2 ** 20) + 16)}M`;
-  const { cost } = measure(['sort', `--parallel=${availableParallelism()}`, '-S', memory, '-T', folder, '-o', output, input], {
-    LC_ALL: 'C',
-  });
-  execFileSync('sort', ['-c', output], { env: { ...process.env, LC_ALL: 'C' } });
-  if (statSync(output).size !== statSync(input).size) throw new Error(`sort lost some of the ${entries} lines`);
-  rmSync(output);
-  return cost;
-}
-
-function runCdb({ folder, input, entries }: Contest): RunCost {
-  const output = join(folder, 'records.cdb');
-  const { cost } = measure(['cdb', '-c', '-m', output, input]);
-  for (let i = 0; i < 100; i++) {
-    const { key, value } = recordOf(seed, Math.floor((i * entries) / 100), valueSize);
-    if (execFileSync('cdb', ['-q', output, key], { encoding: 'utf8' }) !== value) throw new Error(`cdb has another value of ${key}`);
+async function loadRedis({ folder, entries }: TextInput, commands: string): Promise<RunCost> {
+  const redis = await RedisServer.start(folder);
+  try {
+    const cost = redis.load(commands);
+    if (redis.entries !== entries) throw new Error(`Redis holds ${redis.entries} of ${entries} entries`);
+    return cost;
+  } finally {
+    await redis.stop();
   }
-  rmSync(output);
-  return cost;
 }
 
-/** Runs a command to its end and syncs what it wrote. Throws when it fails. */
-function measure(command: readonly string[], env: NodeJS.ProcessEnv = {}): { cost: RunCost; stdout: string } {
-  const { status, stdout, stderr } = spawnSync(gnuTime, ['-f', 'TIME %e %U %S %M', ...command], {
-    env: { ...process.env, ...env },
-    encoding: 'utf8',
-  });
-  const [, wall, user, system, peakKiB] = /TIME ([\d.]+) ([\d.]+) ([\d.]+) (\d+)\n$/.exec(stderr) ?? [];
-  if (status !== 0 || wall === undefined) throw new Error(`${command.join(' ')} ended with exit code ${status}: ${stderr}`);
-  const startedMs = performance.now();
-  execFileSync('sync');
-  const syncSeconds = (performance.now() - startedMs) / 1_000;
-  const cost = { wallSeconds: Number(wall), syncSeconds, cpuSeconds: Number(user) + Number(system), peakMiB: Number(peakKiB) / 1_024 };
-  return { cost, stdout };
-}
-
-function writeInput(path: string, entries: number): void {
-  const fd = openSync(path, 'w');
-  for (const lines of generateLines({ entries, seed, valueSize })) writeSync(fd, lines);
-  fsyncSync(fd);
-  closeSync(fd);
-}
-
-function rivalOf(pairs: readonly { split: RunCost; rival: RunCost }[]): RivalCost {
+function rivalOf(rounds: readonly Round[], name: Rival['name']): RivalCost | undefined {
+  const pairs = rounds.flatMap(({ split, rivals }) => (rivals[name] ? [{ split, rival: rivals[name] }] : []));
+  if (pairs.length === 0) return undefined;
   return {
     ...mediansOf(pairs.map(({ rival }) => rival)),
     wallRatio: median(pairs.map(({ split, rival }) => split.wallSeconds / rival.wallSeconds)),
     cpuRatio: median(pairs.map(({ split, rival }) => split.cpuSeconds / rival.cpuSeconds)),
   };
-}
-
-function mediansOf(costs: readonly RunCost[]): RunCost {
-  return {
-    wallSeconds: median(costs.map(({ wallSeconds }) => wallSeconds)),
-    syncSeconds: median(costs.map(({ syncSeconds }) => syncSeconds)),
-    cpuSeconds: median(costs.map(({ cpuSeconds }) => cpuSeconds)),
-    peakMiB: median(costs.map(({ peakMiB }) => peakMiB)),
-  };
-}
-
-function median(numbers: readonly number[]): number {
-  const ordered = [...numbers].sort((a, b) => a - b);
-  const middle = ordered.length >> 1;
-  return ordered.length % 2 === 1 ? ordered[middle]! : (ordered[middle - 1]! + ordered[middle]!) / 2;
 }
 
 function format({ wallSeconds, syncSeconds, cpuSeconds, peakMiB }: RunCost): string {

@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
+import { childrenOf } from './process-cpu.ts';
 
 export function isInstalled(program: string): boolean {
   return spawnSync('sh', ['-c', `command -v ${program}`], { env: withSbin() }).status === 0;
@@ -51,7 +52,7 @@ http {
   nginx();
   await untilListening(port);
   const masterPid = Number(readFileSync(pidFile, 'utf8'));
-  const [workerPid] = readFileSync(`/proc/${masterPid}/task/${masterPid}/children`, 'utf8').trim().split(' ').map(Number);
+  const [workerPid] = childrenOf(masterPid);
   return { address: `127.0.0.1:${port}`, workerPid: workerPid!, stop: () => nginx('-s', 'stop') };
 }
 
@@ -94,12 +95,18 @@ function done(summary, latency, requests)
 end
 `;
 
-/** The script that makes wrk ask for the keys of a file, one a line: in a random order, or in the file's; each between `prefix` and `suffix`. */
+/** What stands before and after a key in the path of its GET. */
+export type KeyPath = { readonly prefix: string; readonly suffix: string };
+
+/** Ours, and that of all proxies before shards. */
+export const getPath: KeyPath = { prefix: '/get?key=', suffix: '' };
+
+/** The script that makes wrk ask for the keys of a file, one a line: in a random order, or in the file's. */
 export function writeWrkScript(
   path: string,
   keysFile: string,
   order: 'random' | 'as written' = 'random',
-  { prefix, suffix }: { prefix: string; suffix: string } = { prefix: '/get?key=', suffix: '' },
+  { prefix, suffix } = getPath,
 ): void {
   const next = order === 'random' ? 'math.random(#keys)' : 'next_key()';
   writeFileSync(

@@ -1,0 +1,22 @@
+// A program of this folder as a process of its own, which sends its port when it listens.
+
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+
+export type BenchProgram = { readonly address: string; readonly pid: number; stop(): Promise<void> };
+
+/** `name` is the file's, without its ending. */
+export async function startProgram(name: string, args: readonly string[]): Promise<BenchProgram> {
+  const child = fork(fileURLToPath(new URL(`${name}.ts`, import.meta.url)), args);
+  const [port] = (await once(child, 'message')) as [number];
+  return {
+    address: `127.0.0.1:${port}`,
+    pid: child.pid!,
+    stop: async () => {
+      const exited = once(child, 'exit');
+      child.kill();
+      await exited;
+    },
+  };
+}

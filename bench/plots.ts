@@ -1,0 +1,73 @@
+// Results as the plots of docs/benchmarks.md: pure functions of what the JSON files hold.
+
+import type { CpuPerGetResult } from './cpu-per-get.ts';
+import type { MemoryResult } from './memory.ts';
+import type { MemoryShardResult } from './memory-shard.ts';
+import { barChart, lineChart } from './plot.ts';
+import type { ScalingResult } from './scaling.ts';
+import type { SplitBenchResult } from './split.ts';
+
+/** By the name of the benchmark: what stands for the plot where it is not seen, and its SVG. */
+export const plots = {
+  'cpu-per-get': { title: 'CPU per GET', draw: drawCpuPerGet },
+  memory: { title: 'Memory per entry', draw: drawMemory },
+  'memory-shard': { title: 'Hits', draw: drawMemoryShard },
+  scaling: { title: 'Scaling', draw: drawScaling },
+  split: { title: 'Split', draw: drawSplit },
+} as const;
+
+const isOurs = (label: string): boolean => label.startsWith('Pavostore');
+
+function drawCpuPerGet({ contenders, valueSize }: CpuPerGetResult): string {
+  const titles = {
+    Pavostore: ['Pavostore, router and shards', 'Pavostore router alone'],
+    nginx: ['nginx and the same shards', 'nginx alone'],
+    undici: ['fastify with undici and shards', 'fastify with undici alone'],
+    webdis: ['webdis and Redis, one node', 'webdis alone'],
+  } as const;
+  const bars = contenders.flatMap(({ name, us, frontUs }) => [
+    { label: titles[name][0], value: us },
+    { label: titles[name][1], value: frontUs },
+  ]);
+  return barChart({ title: `CPU per GET, 64 connections, no cache, values of ${valueSize} bytes`, unit: 'us', bars, isOurs });
+}
+
+function drawSplit({ entries, split, sort, cdb, redis, lmdb }: SplitBenchResult): string {
+  const bars = [
+    { label: 'Pavostore split', value: split.wallSeconds },
+    { label: 'sort', value: sort.wallSeconds },
+    ...(cdb ? [{ label: 'cdb -c -m', value: cdb.wallSeconds }] : []),
+    ...(redis ? [{ label: 'redis-cli --pipe', value: redis.wallSeconds }] : []),
+    ...(lmdb ? [{ label: 'sort and mdb_load', value: lmdb.wallSeconds }] : []),
+  ];
+  return barChart({ title: `From text to served form, ${entries / 1e6} M records of 128 bytes`, unit: 's', bars, isOurs });
+}
+
+function drawMemory({ entries, rows }: MemoryResult): string {
+  const bars = rows.flatMap(({ name, bytesPerEntry, residentPerEntry }) => [
+    { label: name === 'Pavostore' ? 'Pavostore, slices' : name, value: bytesPerEntry },
+    ...(residentPerEntry === undefined ? [] : [{ label: `${name}, whole process`, value: residentPerEntry }]),
+  ]);
+  return barChart({ title: `Bytes an entry above key and value, ${entries / 1e6} M entries`, unit: 'B', bars, isOurs });
+}
+
+function drawScaling({ points }: ScalingResult): string {
+  const bars = points.map(({ entries, shards, uniform }) => ({
+    label: `${entries / 1e6} M entries, ${shards} ${shards === 1 ? 'shard' : 'shards'}`,
+    value: uniform.routerUs + uniform.shardsUs,
+  }));
+  return barChart({ title: 'CPU per GET of router and shards, uniform, default settings', unit: 'us', bars, isOurs: () => true });
+}
+
+function drawMemoryShard({ cold, warm }: MemoryShardResult): string {
+  const pointsOf = (windows: typeof cold) => windows.map(({ asks, hitRatio }) => [asks / 1e6, 100 * hitRatio] as const);
+  return lineChart({
+    title: 'A shard with a fifth of the memory, Zipf 0.99',
+    xLabel: 'million look-ups',
+    yLabel: '% answered from memory',
+    series: [
+      { label: 'from a cold start', points: pointsOf(cold) },
+      { label: 'after a restart', points: pointsOf(warm) },
+    ],
+  });
+}
