@@ -9,6 +9,7 @@ import type { CpuPerGetResult } from './cpu-per-get.ts';
 import type { MemoryShardResult } from './memory-shard.ts';
 import { barChart, lineChart } from './plot.ts';
 import type { RedisResult } from './redis.ts';
+import type { SoakResult, SoakSeries } from './soak.ts';
 import type { SplitBenchResult } from './split.ts';
 
 const folder = fileURLToPath(new URL('../docs/benchmarks/', import.meta.url));
@@ -24,7 +25,12 @@ export function writeResult(name: string, result: object): void {
     .join(' ')
     .replace(/--data \S+/, '--data DIR')}`;
   const about = { machine, commit, date: new Date().toISOString().slice(0, 10), command };
-  writeFileSync(join(folder, `${name}.json`), `${JSON.stringify({ about, ...result }, null, 1)}\n`);
+  writeFileSync(join(folder, `${name}.json`), `${formatResult({ about, ...result })}\n`);
+}
+
+/** Lists of numbers in one line each. */
+function formatResult(result: object): string {
+  return JSON.stringify(result, null, 1).replace(/\[\n\s+[-\d.e,\s]+\]/g, (list) => list.replace(/\s+/g, ' '));
 }
 
 /** Draws every plot whose results are there. */
@@ -68,6 +74,24 @@ export function drawPlots(): void {
       }),
     );
   }
+  const soak = readResult<SoakResult>('soak');
+  if (soak) drawSoak(soak);
+}
+
+function drawSoak({ series, minutes }: SoakResult): void {
+  const drawOne = (name: string, title: string, yLabel: string, valuesOf: (series: SoakSeries) => readonly number[]): void => {
+    const lines = Object.entries(series).map(([label, one]) => ({
+      label,
+      points: one.atSeconds.map((seconds, i) => [seconds / 60, valuesOf(one)[i]!] as const),
+    }));
+    draw(
+      name,
+      lineChart({ title: `${title}, ${minutes} minutes under load, a restart each minute`, xLabel: 'minutes', yLabel, series: lines }),
+    );
+  };
+  drawOne('soak-memory', 'Resident memory', 'MiB', ({ residentMiB }) => residentMiB);
+  drawOne('soak-descriptors', 'Open descriptors', 'descriptors', ({ descriptors }) => descriptors);
+  drawOne('soak-loop-delay', 'Delay of event loops', 'ms, the worst', ({ loopDelayMaxMs }) => loopDelayMaxMs);
 }
 
 function draw(name: string, svg: string): void {
