@@ -107,7 +107,7 @@ async function underLoad(title: string, disturb: () => Promise<string>): Promise
 
 test.skipIf(skipped !== undefined)('every link loses three packets of a hundred: nothing wrong, and next to nothing too late', async () => {
   const load = await underLoad('loss', async () => {
-    const forMs = between(4_000, 6_000) + 100 * chaosSeconds;
+    const forMs = between(2_000, 3_000) + 100 * chaosSeconds;
     for (const host of ['router', ...shards]) {
       // The clients' own link is whole: what they lose is none of the router's.
       network.lose(
@@ -132,7 +132,7 @@ test.skipIf(skipped !== undefined)(
       const load = await underLoad('partition', async () => {
         const shard = shards[random() % shards.length]!;
         const way = (['in', 'out'] as const)[random() % 2]!;
-        const [oneWayMs, bothWaysMs] = [between(500, 3_000), between(500, 3_000)];
+        const [oneWayMs, bothWaysMs] = [between(500, 1_500), between(500, 1_500)];
         network.lose('router', [{ way, host: shard }]);
         await pause(oneWayMs);
         network.lose('router', [
@@ -151,7 +151,7 @@ test.skipIf(skipped !== undefined)(
 test.skipIf(skipped !== undefined)('a shard behind a slow link: nothing wrong, nothing failed', async () => {
   const load = await underLoad('slow link', async () => {
     const shard = shards[random() % shards.length]!;
-    const forMs = between(3_000, 5_000) + 50 * chaosSeconds;
+    const forMs = between(2_000, 3_000) + 50 * chaosSeconds;
     const how = network.slowDown(shard, { delayMs: 200, bytesPerSecond: 32_768 });
     await pause(forMs);
     network.speedUp(shard);

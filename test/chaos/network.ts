@@ -6,7 +6,7 @@
 //     host 198.18.N.11 ─┘
 
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { program, withoutOwnVariables } from '../../deploy/serve/supervised-process.ts';
 import { SupervisedProcess } from '../../shared/supervised-process.ts';
 
@@ -94,6 +94,8 @@ export class Network {
       tryTo(() => run('ip', 'netns', 'del', this.#namespaceOf(host)));
     }
     tryTo(() => run('ip', 'link', 'del', this.#testLink));
+    // Somebody else's files keep it.
+    tryTo(() => rmdirSync('/etc/netns'));
   }
 
   #namespaceOf(host: string): string {
@@ -157,6 +159,6 @@ function tryTo(act: () => void): void {
   try {
     act();
   } catch {
-    // It is not there.
+    // It is not there, or not ours.
   }
 }
