@@ -83,9 +83,9 @@ export async function runOpenLoop(options: OpenLoopOptions): Promise<OpenLoopRes
   const events: ClientEvents = {
     onAnswer: (client, status, body) => {
       const nowMs = performance.now();
-      record(latencies, nowMs - client.dueMs);
+      recordMs(latencies, nowMs - client.dueMs);
       if (!byStatus.has(status)) byStatus.set(status, newHistogram());
-      record(byStatus.get(status)!, nowMs - client.sentMs);
+      recordMs(byStatus.get(status)!, nowMs - client.sentMs);
       if (!isRight(client.key, status, body)) wrong++;
       open--;
       next(client);
@@ -139,21 +139,21 @@ export async function runOpenLoop(options: OpenLoopOptions): Promise<OpenLoopRes
   return { requests: sent, perSecond: sent / tookSeconds, statuses, answers, givenUp, wrong, broken, ...total };
 }
 
-function newHistogram(): RecordableHistogram {
+export function newHistogram(): RecordableHistogram {
   return createHistogram({ lowest: 1, highest: 60_000_000, figures: 3 });
 }
 
-function record(histogram: RecordableHistogram, ms: number): void {
+export function recordMs(histogram: RecordableHistogram, ms: number): void {
   histogram.record(Math.max(1, Math.round(ms * 1_000)));
 }
 
-function latenciesOf(histogram: RecordableHistogram): Latencies {
+export function latenciesOf(histogram: RecordableHistogram): Latencies {
   const ms = (percentile: number): number => histogram.percentile(percentile) / 1_000;
   return { count: histogram.count, p50Ms: ms(50), p99Ms: ms(99), p999Ms: ms(99.9), maxMs: histogram.max / 1_000 };
 }
 
 /** A queue of numbers; the oldest first. */
-class DueTimes {
+export class DueTimes {
   #times: number[] = [];
   #start = 0;
 
@@ -179,25 +179,28 @@ class DueTimes {
   }
 }
 
-type ClientEvents = {
+export type ClientEvents = {
   readonly onAnswer: (client: Client, status: number, body: string) => void;
   readonly onEnd: (client: Client) => void;
 };
 
-class Client {
+/** One connection, on which one request at a time is under way. */
+export class Client {
+  readonly address: string;
   readonly #socket: Socket;
-  readonly #host: string;
   readonly #path: KeyPath;
   #received = '';
   isAsking = false;
   isEnded = false;
+  /** The server has said that it answers no more on it. */
+  isLast = false;
   key = '';
   dueMs = 0;
   sentMs = 0;
 
   constructor(address: string, path: KeyPath, events: ClientEvents & { readonly onOpen: (client: Client) => void }) {
     const { hostname, port } = new URL(`http://${address}`);
-    this.#host = address;
+    this.address = address;
     this.#path = path;
     this.#socket = connect({ host: hostname, port: Number(port), noDelay: true });
     this.#socket.once('connect', () => events.onOpen(this));
@@ -215,7 +218,7 @@ class Client {
     this.dueMs = dueMs;
     this.sentMs = performance.now();
     this.isAsking = true;
-    this.#socket.write(`GET ${this.#path.prefix}${key}${this.#path.suffix} HTTP/1.1\r\nHost: ${this.#host}\r\n\r\n`);
+    this.#socket.write(`GET ${this.#path.prefix}${key}${this.#path.suffix} HTTP/1.1\r\nHost: ${this.address}\r\n\r\n`);
   }
 
   close(): void {
@@ -229,6 +232,7 @@ class Client {
     const length = Number(/\r\ncontent-length: (\d+)/i.exec(this.#received)![1]);
     if (this.#received.length < headEnd + 4 + length) return;
     const status = Number(this.#received.slice(9, 12));
+    this.isLast = /\r\nconnection: close\r\n/i.test(this.#received.slice(0, headEnd + 2));
     const body = this.#received.slice(headEnd + 4);
     this.#received = '';
     this.isAsking = false;

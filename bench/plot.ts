@@ -5,6 +5,8 @@ export type Bar = { readonly label: string; readonly value: number };
 const ink = '#808080';
 const ours = '#2a78d6';
 const rival = '#b0b0b0';
+/** For more series than two. */
+const others = ['#d9822b', '#3aa655', '#a05195', '#c94f4f'];
 const font = 'font-family="sans-serif" font-size="13"';
 
 /** Horizontal bars in the order given; those whose label starts with `Pavostore` or names a part of it by `isOurs` stand out. */
@@ -37,11 +39,13 @@ export function lineChart(options: {
   const place = ([x, y]: readonly [number, number]): string =>
     `${(60 + (560 * x) / xMax).toFixed(1)},${(250 - (200 * (y - yMin)) / (yMax - yMin || 1)).toFixed(1)}`;
   const lines = series.map(({ label, points }, i) => {
-    const color = i === 0 ? ours : rival;
+    const color = i === 0 ? ours : series.length === 2 ? rival : others[(i - 1) % others.length]!;
+    // Many of them would hide the lines.
+    const [labelX, labelY] = series.length > 2 ? [60 + 84 * i, 270] : [64, 60 + 16 * i];
     const [, endY] = place(points.at(-1)!).split(',');
     return (
       `<polyline fill="none" stroke="${color}" stroke-width="2" points="${points.map(place).join(' ')}"/>` +
-      `<text x="64" y="${60 + 16 * i}" fill="${color}">${escapeXml(label)}</text><circle cx="${(60 + (560 * points.at(-1)![0]) / xMax).toFixed(1)}" cy="${endY}" r="3" fill="${color}"/>`
+      `<text x="${labelX}" y="${labelY}" fill="${color}">${escapeXml(label)}</text><circle cx="${(60 + (560 * points.at(-1)![0]) / xMax).toFixed(1)}" cy="${endY}" r="3" fill="${color}"/>`
     );
   });
   const axes =

@@ -5,16 +5,25 @@ import type { MemoryResult } from './memory.ts';
 import type { MemoryShardResult } from './memory-shard.ts';
 import { barChart, lineChart } from './plot.ts';
 import type { ScalingResult } from './scaling.ts';
+import type { SoakResult, SoakSeries } from './soak.ts';
 import type { SplitBenchResult } from './split.ts';
 
-/** By the name of the benchmark: what stands for the plot where it is not seen, and its SVG. */
+/** What stands for the plot where it is not seen, and its SVG. A benchmark with several has them in files with a suffix. */
+export type Plot = { readonly title: string; readonly suffix?: string; readonly draw: (result: never) => string };
+
+/** By the name of the benchmark. */
 export const plots = {
-  'cpu-per-get': { title: 'CPU per GET', draw: drawCpuPerGet },
-  memory: { title: 'Memory per entry', draw: drawMemory },
-  'memory-shard': { title: 'Hits', draw: drawMemoryShard },
-  scaling: { title: 'Scaling', draw: drawScaling },
-  split: { title: 'Split', draw: drawSplit },
-} as const;
+  'cpu-per-get': [{ title: 'CPU per GET', draw: drawCpuPerGet }],
+  memory: [{ title: 'Memory per entry', draw: drawMemory }],
+  'memory-shard': [{ title: 'Hits', draw: drawMemoryShard }],
+  scaling: [{ title: 'Scaling', draw: drawScaling }],
+  soak: [
+    { title: 'Resident memory', suffix: 'memory', draw: drawSoakMemory },
+    { title: 'Open descriptors', suffix: 'descriptors', draw: drawSoakDescriptors },
+    { title: 'Delay of event loops', suffix: 'loop-delay', draw: drawSoakLoopDelay },
+  ],
+  split: [{ title: 'Split', draw: drawSplit }],
+} as const satisfies Readonly<Record<string, readonly Plot[]>>;
 
 const isOurs = (label: string): boolean => label.startsWith('Pavostore');
 
@@ -70,4 +79,29 @@ function drawMemoryShard({ cold, warm }: MemoryShardResult): string {
       { label: 'after a restart', points: pointsOf(warm) },
     ],
   });
+}
+
+function drawSoakMemory(result: SoakResult): string {
+  return drawSoak(result, 'Resident memory', 'MiB', ({ residentMiB }) => residentMiB);
+}
+
+function drawSoakDescriptors(result: SoakResult): string {
+  return drawSoak(result, 'Open descriptors', 'descriptors', ({ descriptors }) => descriptors);
+}
+
+function drawSoakLoopDelay(result: SoakResult): string {
+  return drawSoak(result, 'Delay of event loops', 'ms, the worst', ({ loopDelayMaxMs }) => loopDelayMaxMs);
+}
+
+function drawSoak(
+  { series, minutes }: SoakResult,
+  title: string,
+  yLabel: string,
+  valuesOf: (series: SoakSeries) => readonly number[],
+): string {
+  const lines = Object.entries(series).map(([label, one]) => ({
+    label,
+    points: one.atSeconds.map((seconds, i) => [seconds / 60, valuesOf(one)[i]!] as const),
+  }));
+  return lineChart({ title: `${title}, ${minutes} minutes under load, a restart each minute`, xLabel: 'minutes', yLabel, series: lines });
 }

@@ -7,7 +7,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { plots } from './plots.ts';
+import { type Plot, plots } from './plots.ts';
 import { tables } from './tables.ts';
 
 /** What is measured: each has its table. */
@@ -33,7 +33,12 @@ export function writeResult(name: string, result: object): void {
   const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).trim();
   const machine = `${cpus().length} x ${cpus()[0]!.model.trim()}, ${Math.round(totalmem() / 2 ** 30)} GiB, Linux ${release()}, Node ${process.version}`;
   const about: About = { machine, commit, date: new Date().toISOString().slice(0, 10), command: commandOf(process.argv.slice(2)) };
-  writeFileSync(join(folder, `${name}.json`), `${JSON.stringify({ about, ...result }, null, 1)}\n`);
+  writeFileSync(join(folder, `${name}.json`), `${formatResult({ about, ...result })}\n`);
+}
+
+/** Lists of numbers in one line each. */
+function formatResult(result: object): string {
+  return JSON.stringify(result, null, 1).replace(/\[\n\s+[-\d.e,\s]+\]/g, (list) => list.replace(/\s+/g, ' '));
 }
 
 /** Draws all plots and sets all tables anew. */
@@ -67,8 +72,7 @@ export function markersOf(document: string): string[] {
 export function drawPlots(results: Results): Map<string, string> {
   const drawn = new Map<string, string>();
   for (const [name, result] of results) {
-    const plot = plotOf(name);
-    if (plot) drawn.set(name, plot.draw(result as never));
+    for (const plot of plotsOf(name)) drawn.set(fileOf(name, plot), plot.draw(result as never));
   }
   return drawn;
 }
@@ -79,16 +83,20 @@ export function tableOf(name: string, result: object): string {
 }
 
 function blockOf(name: string, result: { readonly about: About }): string {
-  const plot = plotOf(name);
-  const image = plot ? `![${plot.title}](benchmarks/${name}.svg)\n\n` : '';
+  const images = plotsOf(name).map((plot) => `![${plot.title}](benchmarks/${fileOf(name, plot)}.svg)\n\n`);
   const { date, commit, command, note } = result.about;
   const origin = `${date}, commit ${commit}: \`${command}\`.${note === undefined ? '' : ` ${note}`}`;
-  return `${image}${tableOf(name, result)}\n${origin}\n`;
+  return `${images.join('')}${tableOf(name, result)}\n${origin}\n`;
 }
 
-function plotOf(name: string) {
+function plotsOf(name: string): readonly Plot[] {
   const benchmark = benchmarkOf(name);
-  return benchmark in plots ? plots[benchmark as keyof typeof plots] : undefined;
+  return benchmark in plots ? plots[benchmark as keyof typeof plots] : [];
+}
+
+/** The plot's file, without the ending. */
+function fileOf(name: string, { suffix }: Plot): string {
+  return suffix === undefined ? name : `${name}-${suffix}`;
 }
 
 /** The longest benchmark's name that this one is or begins with; throws when there is none. */

@@ -12,6 +12,7 @@ import { benchRedis } from './redis.ts';
 import { type Benchmark, benchmarkOf, tableOf, writeDocument, writeResult } from './results.ts';
 import { benchScaling } from './scaling.ts';
 import { benchServing } from './serving.ts';
+import { benchSoak } from './soak.ts';
 import { benchSplit } from './split.ts';
 
 /** `--name=value` of the command line, or `--name value`. */
@@ -81,6 +82,15 @@ const benchmarks: Readonly<Record<Benchmark, () => Promise<object | undefined>>>
         : { records: 200_000, asks: 1_000_000, timedBytes: 64 * 2 ** 20, log },
     ),
   redis: () => benchRedis({ entries: entriesOf(isFull ? 10_000_000 : 200_000), valueSize, seconds: isFull ? 5 : 2, log }),
+  // `soak --minutes 30`: half of the top rate, or `--rate`; one process is restarted each minute, or each `--every` seconds (0: none).
+  soak: () =>
+    benchSoak({
+      entries: Number(flagOf('entries') ?? 200_000),
+      minutes: Number(flagOf('minutes') ?? (isFull ? 30 : 0.5)),
+      perSecond: flagOf('rate') === undefined ? undefined : Number(flagOf('rate')),
+      restartSeconds: Number(flagOf('every') ?? (isFull || flagOf('minutes') !== undefined ? 60 : 10)),
+      log,
+    }),
   split: () => benchSplit({ entries: isFull ? 10_000_000 : 200_000, log }),
 };
 

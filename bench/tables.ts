@@ -10,6 +10,7 @@ import type { RedisResult } from './redis.ts';
 import type { RunCost } from './run-cost.ts';
 import type { ScalingResult } from './scaling.ts';
 import type { ServingLoad, ServingResult } from './serving.ts';
+import type { ProcessLife, SoakResult } from './soak.ts';
 import type { RivalCost, SplitBenchResult } from './split.ts';
 import type { Spread } from './statistics.ts';
 
@@ -25,6 +26,7 @@ export const tables = {
   redis: redisTable,
   scaling: scalingTable,
   serving: servingTable,
+  soak: soakTable,
   split: splitTable,
 } as const;
 
@@ -267,6 +269,36 @@ function overloadTable(result: OverloadResult): string {
       ['as before after', seconds(result.recoveredAfterSeconds)],
     ],
   );
+}
+
+function soakTable(result: SoakResult): string {
+  const { entries, minutes, shards, replicas, routers, perSecond, answers, wrong, failed, lostWithRouters, latencies, restarts, lives } =
+    result;
+  const wholeMs = restarts.map(({ wholeAfterMs }) => wholeAfterMs);
+  const ofRestarted = (process: string): ProcessLife[] => lives.filter((life) => life.process === process);
+  const rows = [...new Set(lives.map(({ process }) => process))].map((process): Row => {
+    const own = ofRestarted(process);
+    const growths = own.flatMap(({ residentBytesPerHour }) => residentBytesPerHour ?? []);
+    return [
+      ...[process, String(own.length), own.map(({ residentBytesAtEnd }) => mebibytes(residentBytesAtEnd)).join(', ')],
+      growths.map(mebibytes).join(', '),
+      ...[
+        own.map(({ descriptorsAtEnd }) => descriptorsAtEnd).join(', '),
+        millis(Math.max(...own.map(({ loopDelayMaxMs }) => loopDelayMaxMs))),
+      ],
+    ];
+  });
+  return `${table(
+    [`${count(entries)} entries, ${shards} shards, ${replicas} copies, ${routers} routers, ${minutes} minutes`, ''],
+    [
+      ['requests a second; answers', `${count(perSecond)}; ${exactCount(answers)}`],
+      ['wrong, failed', `${exactCount(wrong)}, ${exactCount(failed)}`],
+      ['lost with a killed router', exactCount(lostWithRouters)],
+      ['p50, p99, p99.9', percentiles(latencies)],
+      ['restarts and kills; all there again after, at most', `${restarts.length}; ${millis(Math.max(0, ...wholeMs))}`],
+    ],
+  )}
+${table(['process', 'lives', 'memory at the end of each, MiB', 'growth after a minute, MiB an hour', 'descriptors', 'event loop late by at most'], rows)}`;
 }
 
 /** Three digits: runs differ by more. */

@@ -341,9 +341,20 @@ export class LookupEngine {
     lookup.lastLane = lane;
   }
 
-  /** It may still be under way elsewhere. */
+  /** It may still be under way elsewhere, or another holder may have room: a member that is slow is no reason to refuse it. */
   #overdue(lane: MemberLane, entry: LaneEntry): void {
-    for (const lookup of this.#takeApart(lane, [entry])) if (--lookup.outstanding === 0) this.#refuse(lookup);
+    for (const lookup of this.#takeApart(lane, [entry])) {
+      if (--lookup.outstanding > 0) continue;
+      const other =
+        lookup.asks < limits.keyAsksMax ? chooseHolder(lookup.version.holdersOf(lookup.sliceIndex), lane, lookup.previousLane) : undefined;
+      if (!other?.hasRoom) {
+        this.#refuse(lookup);
+        continue;
+      }
+      this.counts.moved++;
+      this.#forget(lookup, lane);
+      this.#push(lookup, other);
+    }
   }
 
   /** It was in the queue of the lane and never left: should the one that gets it now fail, it may come back. */

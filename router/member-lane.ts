@@ -148,6 +148,13 @@ export class MemberLane {
     return this.#waiting.count < Math.min(limits.batchKeysWorth, this.#window.batchMax) && this.#window.hasRoom(this.#keysInFlight);
   }
 
+  /** What waits here leaves at once, and more would. */
+  get hasRoom(): boolean {
+    return (
+      !this.#isAvoided && this.#usualInFlight < limits.batchesInFlightMax && this.#window.hasRoom(this.#keysInFlight + this.#waiting.count)
+    );
+  }
+
   /** No key more may wait: for want of memory, or because it would be answered too late. */
   isFullFor(entry: LaneEntry): boolean {
     const { tick } = this.#wheel;

@@ -8,6 +8,7 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
 import { type HttpServer, listen } from '../shared/http-server.ts';
 import { limits } from '../shared/limits.ts';
+import { LoopDelay } from '../shared/loop-delay.ts';
 import { MemberPoller } from '../shared/member-poller.ts';
 import type { MemberSource } from '../shared/member-source.ts';
 import type { Member } from '../shared/member-table.ts';
@@ -38,6 +39,7 @@ export class Router {
   readonly #options: RouterOptions;
   readonly #server: HttpServer;
   readonly #poller: MemberPoller;
+  readonly #loopDelay = new LoopDelay();
   readonly #startedMs = performance.now();
   /** Of this start: what shards know its leases by. */
   readonly #incarnation = randomBytes(8).toString('hex');
@@ -79,6 +81,7 @@ export class Router {
   async start(): Promise<number> {
     const port = await listen(this.#server, this.#options.host, this.#options.port);
     this.#poller.start();
+    this.#loopDelay.start();
     this.#tickTimer = setInterval(() => this.#follow(), limits.pollIntervalMs);
     this.#options.workerLink?.start(() => this.#workerReport());
     return port;
@@ -111,6 +114,7 @@ export class Router {
       keys: this.#keyCounts(),
       cache: { bytes: this.engine.hotAnswers.size, entries: this.engine.hotAnswers.entryCount, ...this.engine.hotAnswers.counts },
       memory: { rss: process.memoryUsage.rss() },
+      eventLoop: this.#loopDelay.report(),
       uptimeSeconds: this.#uptimeSeconds(),
     };
   }
@@ -122,6 +126,7 @@ export class Router {
     if (this.#options.drainMs) await pause(this.#options.drainMs);
     this.#closing = true;
     clearInterval(this.#tickTimer);
+    this.#loopDelay.close();
     this.#options.workerLink?.close();
     await this.#server.close();
     await this.#poller.close();
@@ -160,6 +165,7 @@ export class Router {
       uptimeSeconds: this.#uptimeSeconds(),
       keys: this.#keyCounts(),
       memory: { rss: process.memoryUsage.rss() },
+      eventLoop: this.#loopDelay.report(),
     };
   }
 

@@ -12,6 +12,7 @@ import { createServer } from 'node:net';
 import { PavostoreError } from '../shared/errors.ts';
 import { limits } from '../shared/limits.ts';
 import { SupervisedProcess } from '../shared/supervised-process.ts';
+import { giveBackUntaken } from './hand-over.ts';
 import { type WorkerMessage, type WorkerReport, type WorkersMessage, workerVariable } from './worker-link.ts';
 
 export type WorkerGroupOptions = {
@@ -83,6 +84,7 @@ export class WorkerGroup {
     const child = cluster.fork({ ...env, [workerVariable]: String(index + 1) }).process;
     this.#children[index] = child;
     this.#reports[index] = undefined;
+    giveBackUntaken(child, () => this.#children.some((other) => other !== child && other?.connected));
     child.on('message', (message: WorkerMessage | { kind: 'listening' }) => {
       if (message.kind === 'worker') this.#reports[index] = message.report;
     });

@@ -4,6 +4,7 @@
 import type { ChildProcess } from 'node:child_process';
 import cluster from 'node:cluster';
 import { limits } from '../shared/limits.ts';
+import type { LoopDelayReport } from '../shared/loop-delay.ts';
 
 /** A worker as it shows in `/status`; of one that has said nothing yet, or is dead, only the first three. */
 export type WorkerReport = {
@@ -14,6 +15,7 @@ export type WorkerReport = {
   readonly uptimeSeconds?: number;
   readonly keys?: Readonly<Record<string, number>>;
   readonly memory?: { readonly rss: number };
+  readonly eventLoop?: LoopDelayReport;
 };
 
 /** From a worker to its parent. */

@@ -60,6 +60,8 @@ export class SliceHealer {
   readonly #healings = new WeakMap<HeldVersion, Map<SliceIndex, { readonly count: number; readonly atMs: number }>>();
   #timer: NodeJS.Timeout | undefined;
   #isHealing = false;
+  /** It has been said that the disk cannot be written to: once, since it may be for thousands of slices. */
+  #isDiskTold = false;
   #closed = false;
 
   constructor(options: SliceHealerOptions) {
@@ -244,13 +246,17 @@ export class SliceHealer {
 
   /** From others: to its file, or into memory where DATA cannot be written. Rejects when there is no room for it. */
   async #fetch(version: HeldVersion, sliceIndex: SliceIndex): Promise<FetchOutcome> {
-    const { dataDir, fetcher, sourcesOf } = this.#options;
+    const { dataDir, fetcher, log, sourcesOf } = this.#options;
     const wanted = wantedOf(version, sliceIndex);
     const sources = await sourcesOf(version, sliceIndex);
     try {
-      return await fetcher.fetch(wanted, sources, { kind: 'file', dataDir });
+      const outcome = await fetcher.fetch(wanted, sources, { kind: 'file', dataDir });
+      if (outcome.from !== undefined) this.#isDiskTold = false;
+      return outcome;
     } catch (error) {
       if (!(error instanceof PavostoreError) || (error.code !== 'data_unwritable' && error.code !== 'disk_short')) throw error;
+      if (!this.#isDiskTold) log.warn(`slices are fetched into memory only: ${error.message}`);
+      this.#isDiskTold = true;
       const room = availableMemory() - limits.memoryReserve;
       if (wanted.expected.bytes > room)
         throw new PavostoreError('memory_short', `${error.message}; and memory has no room for it`, { cause: error });

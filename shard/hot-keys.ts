@@ -6,7 +6,7 @@
 // The list is a hint, of any version: one that fails its check is not used, and nothing is lost.
 
 import { readFileSync } from 'node:fs';
-import { mkdir, rename, writeFile } from 'node:fs/promises';
+import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { crc32 } from 'node:zlib';
@@ -48,8 +48,14 @@ export async function saveHotKeys(stateDir: string, cache: RecordCache): Promise
   head.writeUInt32LE(crc32(heats, crc32(bytesOf(hashes))), 12);
   await mkdir(stateDir, { recursive: true });
   const path = pathIn(stateDir);
-  await writeFile(`${path}.tmp`, [head, bytesOf(hashes), heats]);
-  await rename(`${path}.tmp`, path);
+  try {
+    await writeFile(`${path}.tmp`, [head, bytesOf(hashes), heats]);
+    await rename(`${path}.tmp`, path);
+  } catch (error) {
+    // What was written of it would keep a full disk full.
+    await rm(`${path}.tmp`, { force: true });
+    throw error;
+  }
   return count;
 }
 

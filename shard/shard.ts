@@ -9,6 +9,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { PavostoreError } from '../shared/errors.ts';
 import { type HttpServer, listen } from '../shared/http-server.ts';
 import { limits } from '../shared/limits.ts';
+import { LoopDelay } from '../shared/loop-delay.ts';
 import { MemberPoller } from '../shared/member-poller.ts';
 import { joinAddress, type MemberSource } from '../shared/member-source.ts';
 import type { KnownMember } from '../shared/member-table.ts';
@@ -53,6 +54,7 @@ export class Shard {
   readonly #holdings: Holdings;
   readonly #care: SliceCare;
   readonly #incarnation = randomBytes(8).toString('hex');
+  readonly #loopDelay = new LoopDelay();
   readonly #startedMs = Date.now();
   #counter = 0;
   #owners: Owners = noOwners;
@@ -106,6 +108,7 @@ export class Shard {
     const port = await listen(this.#server, this.#options.host, this.#options.port);
     this.#poller?.start();
     this.#care.start();
+    this.#loopDelay.start();
     void this.#watch();
     return port;
   }
@@ -154,6 +157,7 @@ export class Shard {
       refused,
       ...this.#holdings.status(),
       keys: { ...this.counts },
+      eventLoop: this.#loopDelay.report(),
       ...this.#care.status(),
     };
   }
@@ -166,6 +170,7 @@ export class Shard {
     await Promise.all([this.#untilReleased(), this.#holdings.saveHotKeys()]);
     this.#closing = true;
     clearTimeout(this.#watchTimer);
+    this.#loopDelay.close();
     await this.#poller?.close();
     await this.#holdings.stopLoading();
     await this.#care.close();

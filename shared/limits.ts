@@ -320,6 +320,12 @@ export const limits = {
   /** How often a shard with a source looks for versions in its cache that nobody uses any more. */
   unusedLookIntervalMs: 60_000,
 
+  // What a process says of itself.
+  /** How often the lateness of an event loop is looked at: often enough to see what a hedge would wait for, seldom enough to cost nothing. */
+  loopDelayResolutionMs: 20,
+  /** What `/status` says of it is of the last whole window: a monitor that looks every few seconds misses none. */
+  loopDelayWindowMs: 5_000,
+
   // The local cluster.
   restartDelayMinMs: 100,
   restartDelayMaxMs: 10_000,

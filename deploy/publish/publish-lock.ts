@@ -4,7 +4,7 @@
 // is replaced, the one act that must not be done by two.
 
 import { randomBytes } from 'node:crypto';
-import { link, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { link, open, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { PavostoreError } from '../../shared/errors.ts';
@@ -63,7 +63,12 @@ export async function openPublishLock(
 
 async function createLock(path: string, token: string): Promise<boolean> {
   try {
-    await writeFile(path, token, { flag: 'wx' });
+    await using file = await open(path, 'wx');
+    await file.writeFile(token).catch(async (error: unknown) => {
+      // On a full disk there is a name, but no room for the token: it would lock out everybody for a minute.
+      await rm(path, { force: true });
+      throw error;
+    });
     return true;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;

@@ -92,6 +92,24 @@ test('a worker that is killed costs its own connections and no others, and is ba
   for (const connection of (await connectToEach()).values()) expect(await get(connection)).toBe('value of k');
 });
 
+test('a connection that is handed to a worker just when that is killed is given to another one', async () => {
+  const { workers } = await untilBothReady();
+  const stopped = workers[0]!.pid!;
+  process.kill(stopped, 'SIGSTOP');
+  // Of any two in a row one is on its way to the worker that stands still.
+  const connections = await Promise.all(Array.from({ length: 6 }, async () => await RawConnection.open(address)));
+  let answered = 0;
+  const answers = connections.map(async (connection) => {
+    const answer = await get(connection);
+    answered++;
+    return answer;
+  });
+  await vi.waitFor(() => expect(answered).toBe(5), waiting);
+  process.kill(stopped, 'SIGKILL');
+  expect(await Promise.all(answers)).toEqual(connections.map(() => 'value of k'));
+  await vi.waitFor(async () => expect((await untilBothReady()).workers[0]!.pid).not.toBe(stopped), waiting);
+});
+
 test('a stop lets every worker serve on for a while, and cuts nobody off who keeps asking', async () => {
   const { workers } = await statusOf(address);
   const connections = await connectToEach();
