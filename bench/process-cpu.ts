@@ -2,7 +2,7 @@
 // is. Linux only: from /proc.
 
 import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 
 const ticksPerSecond = Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }));
 
@@ -26,6 +26,20 @@ export function childrenOf(pid: number): number[] {
 
 /** Resident memory of a process in bytes. */
 export function residentBytesOf(pid: number): number {
-  const line = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'));
+  return statusBytesOf(pid, 'VmRSS');
+}
+
+/** The most that it was since the process started, or since `forgetPeakOf`. */
+export function peakResidentBytesOf(pid: number): number {
+  return statusBytesOf(pid, 'VmHWM');
+}
+
+/** The peak begins anew with what is resident now (proc(5), `clear_refs`). */
+export function forgetPeakOf(pid: number): void {
+  writeFileSync(`/proc/${pid}/clear_refs`, '5');
+}
+
+function statusBytesOf(pid: number, field: 'VmRSS' | 'VmHWM'): number {
+  const line = new RegExp(`^${field}:\\s+(\\d+) kB$`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'utf8'));
   return Number(line![1]) * 1024;
 }

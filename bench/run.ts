@@ -10,6 +10,7 @@ import { benchRedis } from './redis.ts';
 import { drawPlots, writeResult } from './results.ts';
 import { benchServing } from './serving.ts';
 import { benchSplit } from './split.ts';
+import { benchSwap } from './swap.ts';
 
 /** `--name=value` of the command line, or `--name value`. */
 function flagOf(name: string): string | undefined {
@@ -54,6 +55,15 @@ const benchmarks: Readonly<Record<string, () => Promise<unknown>>> = {
         : { records: 200_000, asks: 1_000_000, timedBytes: 64 * 2 ** 20, log },
     ),
   redis: () => benchRedis({ entries: isFull ? 10_000_000 : 200_000, valueSize: 90, seconds: isFull ? 5 : 2, log }),
+  swap: () =>
+    benchSwap({
+      entries: Number(flagOf('entries') ?? (isFull ? 10_000_000 : 200_000)),
+      shards: 3,
+      replicas: 2,
+      perSecond: Number(flagOf('rate') ?? (isFull ? 3_000 : 1_000)),
+      seconds: isFull ? 15 : 2,
+      log,
+    }),
   split: () => benchSplit({ entries: isFull ? 10_000_000 : 200_000, log }),
 };
 
