@@ -242,8 +242,11 @@ export const limits = {
   leasingRoutersMax: 1_024,
   /** Versions in use that a poll may name: the one that is served, and those of requests under way. */
   versionsInUseMax: 8,
-  /** What is moved from memory to disk at a time while a newer version is loaded, as a share of the budget: after each, garbage is collected. */
-  swapStepShare: 0.04,
+  /**
+   * What is moved from memory to disk at a time while a newer version is loaded, as a share of the budget: after each, garbage is collected, for which the
+   * shard stands still for some 50 ms.
+   */
+  swapStepShare: 0.15,
 
   // Versions, in the router.
   /** A newer version that somebody still loads is switched to after this long, when each slice has a holder. */
