@@ -8,6 +8,7 @@ import { openTemporaryFolder, removeStaleFolders } from '../../../deploy/publish
 import { verifyDataSet } from '../../../deploy/verify/verify.ts';
 import { currentPath, readCurrent, slicePath, versionPath } from '../../../shared/data-set.ts';
 import { limits } from '../../../shared/limits.ts';
+import { sliceHeaderSize } from '../../../shared/slice-layout.ts';
 import { publishRecords } from '../../data-sets.ts';
 import { findDebris, makeFolder } from '../data-folder.ts';
 import { makeDataDir, newRecords, oldRecords, prepare, publish } from './prepared-version.ts';
@@ -91,6 +92,24 @@ describe('publishing', () => {
     await expect(publish(await prepare(dataDir, new Map()))).rejects.toMatchObject({ code: 'version_refused' });
     expect((await readdir(dataDir)).sort()).toEqual(['publications.json', 'versions']);
   });
+
+  test.each(['header', 'directory', 'records'] as const)(
+    'refuses one whose %s is not what was written, and keeps the one before',
+    async (where) => {
+      const dataDir = await makeDataDir();
+      const { current } = await publish(await prepare(dataDir, oldRecords));
+      const prepared = await prepare(dataDir, newRecords);
+      const sliceIndex = prepared.manifest.identity.slices.findIndex(({ entries }) => entries > 0);
+      const path = slicePath(prepared.versionDir, sliceIndex);
+      const bytes = await readFile(path);
+      bytes[{ header: 40, directory: sliceHeaderSize + 1, records: bytes.length - 1 }[where]]! ^= 8;
+      await writeFile(path, bytes);
+      const refused = publish(prepared);
+      await expect(refused).rejects.toMatchObject({ code: 'version_refused' });
+      await expect(refused).rejects.toThrow(/it does not verify: .*versions.[0-9a-f]{32}.slices.\d+\.slice/);
+      expect(await readCurrent(dataDir)).toEqual(current);
+    },
+  );
 
   test('can leave current as it is', async () => {
     const dataDir = await makeDataDir();
