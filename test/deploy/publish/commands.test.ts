@@ -98,6 +98,14 @@ test('publish, versions, rollback, pin and prune say what they did, and fail wit
   const pruned = await run('prune', '--dry-run', '--json');
   expect(pruned).toMatchObject({ exitCode: 0, stderr: expect.stringContaining('no --members') });
   expect(JSON.parse(pruned.stdout)).toMatchObject({ dryRun: true, removed: [] });
+  await run('backup', '--to', join(folder, 'place'));
+  const ofBackup = await run('prune', '--backup', join(folder, 'place'), '--keep', '1', '--json');
+  expect(JSON.parse(ofBackup.stdout)).toMatchObject({
+    dryRun: false,
+    removed: [],
+    kept: [{ id: first.id, reason: 'the latest there' }],
+    removedSlices: 0,
+  });
 });
 
 test('a split while a version is pinned fails, or with --if-pinned keep only says so; the new version is in place either way', async () => {
