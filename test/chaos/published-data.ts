@@ -21,14 +21,17 @@ const absentEvery = 7;
 export class PublishedData {
   readonly keys: readonly string[];
   readonly #dataDir: string;
+  readonly #valueSize: number;
   /** By id. */
   readonly #numbers = new Map<string, number>();
   /** What `current` named, one after the other. */
   readonly publications: Current[] = [];
   #versionCount = 0;
 
-  constructor(dataDir: string, keyCount: number) {
+  /** Values have at least `valueSize` bytes. */
+  constructor(dataDir: string, keyCount: number, { valueSize = 0 }: { valueSize?: number } = {}) {
     this.#dataDir = dataDir;
+    this.#valueSize = valueSize;
     this.keys = Array.from({ length: keyCount }, (_, i) => `key ${i}`);
   }
 
@@ -36,7 +39,7 @@ export class PublishedData {
   async publishNew(sliceCount: number): Promise<Current> {
     const number = this.#versionCount++;
     if (this.keys.length > keysInMemoryMax) return await this.#splitAndPublish(number, sliceCount);
-    const present = this.keys.flatMap((key, i) => (isAbsent(i, number) ? [] : [[key, Buffer.from(valueIn(key, number))] as const]));
+    const present = this.keys.flatMap((key, i) => (isAbsent(i, number) ? [] : [[key, Buffer.from(this.#valueIn(key, number))] as const]));
     const { manifest, files } = encodeRecords(new Map(present), sliceCount);
     this.#numbers.set(manifest.id, number);
     const dataDir = this.#dataDir;
@@ -58,7 +61,7 @@ export class PublishedData {
   *#linesOf(number: number): Generator<Buffer> {
     for (let from = 0; from < this.keys.length; from += linesAPiece) {
       const piece = this.keys.slice(from, from + linesAPiece);
-      const lines = piece.flatMap((key, i) => (isAbsent(from + i, number) ? [] : [`${key}\t${valueIn(key, number)}\n`]));
+      const lines = piece.flatMap((key, i) => (isAbsent(from + i, number) ? [] : [`${key}\t${this.#valueIn(key, number)}\n`]));
       yield Buffer.from(lines.join(''));
     }
   }
@@ -77,13 +80,17 @@ export class PublishedData {
   answerOf(id: string, keyIndex: number): string | null | undefined {
     const number = this.#numbers.get(id);
     if (number === undefined) return undefined;
-    return isAbsent(keyIndex, number) ? null : valueIn(this.keys[keyIndex]!, number);
+    return isAbsent(keyIndex, number) ? null : this.#valueIn(this.keys[keyIndex]!, number);
   }
 
   /** The first publication of this id at or after `from`; undefined: there is none. */
   publicationFrom(id: string, from: number): number | undefined {
     const found = this.publications.findIndex((each, index) => index >= from && each.id === id);
     return found < 0 ? undefined : found;
+  }
+
+  #valueIn(key: string, version: number): string {
+    return `${key} in version ${version}`.padEnd(this.#valueSize, ' and so on');
   }
 
   #note(current: Current): Current {
@@ -94,8 +101,4 @@ export class PublishedData {
 
 function isAbsent(keyIndex: number, version: number): boolean {
   return keyIndex % absentEvery === version % absentEvery;
-}
-
-function valueIn(key: string, version: number): string {
-  return `${key} in version ${version}`;
 }
