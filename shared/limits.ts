@@ -69,6 +69,10 @@ export const limits = {
   /** Versions that `prune` leaves unless told otherwise: the published one, the one before, and one more. */
   pruneKeepDefault: 3,
   pruneKeepMax: 10_000,
+  /** What was just written is read back in threads when it is more than this: starting them takes as long as reading that. */
+  readBackHereMax: 256 * MiB,
+  /** Read at a time for that; smaller pieces cost a quarter more. */
+  readBackPieceSize: 1 * MiB,
   /** How often `publish` asks the routers what they serve. */
   servedPollMs: 200,
   /** How long `publish` waits for that unless told otherwise: loading 100 M entries takes a minute, and shards take their turns. */
