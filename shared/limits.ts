@@ -297,7 +297,7 @@ export const limits = {
   /** Bytes a second that are checked in the background: well below 1 % of a core; 10 GiB in 45 minutes. */
   scrubRateDefault: 4 * MiB,
   scrubRateMax: 1 * GiB,
-  /** Bytes that the scrub checks in one go: some 0.3 ms; smaller ones cost more in waking up than in checking. */
+  /** Bytes that the scrub checks in one go: some 0.3 ms, or a millisecond where a record cache is compared with them; smaller ones cost more in waking up than in checking. */
   scrubPieceSize: 512 * KiB,
   /** What is suspected is checked at this rate instead. */
   suspectCheckRate: 256 * MiB,
