@@ -15,7 +15,10 @@ export type OpenLoopOptions = {
   /** Our own by default. */
   readonly path?: KeyPath;
   readonly perSecond: number;
+  /** At the most. */
   readonly seconds: number;
+  /** Ends the load before that. */
+  readonly signal?: AbortSignal;
   readonly connections: number;
   /** The next key, of characters that need no escape. */
   readonly nextKey: () => string;
@@ -113,6 +116,7 @@ export async function runOpenLoop(options: OpenLoopOptions): Promise<OpenLoopRes
   let sent = 0;
   await new Promise<void>((resolve) => {
     const timer = setInterval(() => {
+      const isOver = options.signal?.aborted === true || performance.now() - startedMs >= seconds * 1_000;
       const elapsedMs = Math.min(performance.now() - startedMs, seconds * 1_000);
       const due = Math.floor((elapsedMs * perSecond) / 1_000);
       for (; sent < due; sent++) {
@@ -125,7 +129,7 @@ export async function runOpenLoop(options: OpenLoopOptions): Promise<OpenLoopRes
           openMore();
         }
       }
-      if (elapsedMs < seconds * 1_000) return;
+      if (!isOver) return;
       clearInterval(timer);
       finish = resolve;
       if (open === 0) resolve();

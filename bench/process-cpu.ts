@@ -2,7 +2,7 @@
 // is. Linux only: from /proc.
 
 import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 
 const ticksPerSecond = Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }));
 
@@ -36,9 +36,14 @@ export function residentBytesOf(pid: number): number {
   return statusBytesOf(pid, 'VmRSS');
 }
 
-/** The most that it was since the process started. */
+/** The most that it was since the process started, or since `forgetPeakOf`. */
 export function peakResidentBytesOf(pid: number): number {
   return statusBytesOf(pid, 'VmHWM');
+}
+
+/** The peak begins anew with what is resident now (proc(5), `clear_refs`). */
+export function forgetPeakOf(pid: number): void {
+  writeFileSync(`/proc/${pid}/clear_refs`, '5');
 }
 
 function statusBytesOf(pid: number, field: 'VmRSS' | 'VmHWM'): number {

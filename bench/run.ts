@@ -14,6 +14,7 @@ import { benchScaling } from './scaling.ts';
 import { benchServing } from './serving.ts';
 import { benchSoak } from './soak.ts';
 import { benchSplit } from './split.ts';
+import { benchSwap } from './swap.ts';
 
 /** `--name=value` of the command line, or `--name value`. */
 function flagOf(name: string): string | undefined {
@@ -89,6 +90,15 @@ const benchmarks: Readonly<Record<Benchmark, () => Promise<object | undefined>>>
       minutes: Number(flagOf('minutes') ?? (isFull ? 30 : 0.5)),
       perSecond: flagOf('rate') === undefined ? undefined : Number(flagOf('rate')),
       restartSeconds: Number(flagOf('every') ?? (isFull || flagOf('minutes') !== undefined ? 60 : 10)),
+      log,
+    }),
+  swap: () =>
+    benchSwap({
+      entries: Number(flagOf('entries') ?? (isFull ? 10_000_000 : 200_000)),
+      shards: 3,
+      replicas: 2,
+      perSecond: Number(flagOf('rate') ?? (isFull ? 3_000 : 1_000)),
+      seconds: isFull ? 15 : 2,
       log,
     }),
   split: () => benchSplit({ entries: isFull ? 10_000_000 : 200_000, log }),

@@ -2,6 +2,7 @@
 // Latencies count from the time at which a request should have left (open-loop.ts says why).
 
 import { Client, DueTimes, type Latencies, latenciesOf, newHistogram, recordMs } from './open-loop.ts';
+import { getPath } from './tools.ts';
 
 export type SteadyLoadOptions = {
   /** `host:port` of each router; connections begin at one after the other. */
@@ -93,7 +94,7 @@ export class SteadyLoad {
   #open(): void {
     if (this.#stopped) return;
     const { addresses } = this.#options;
-    const client = new Client(addresses[this.#turn++ % addresses.length]!, {
+    const client = new Client(addresses[this.#turn++ % addresses.length]!, getPath, {
       onOpen: (opened) => this.#next(opened),
       onAnswer: (answered, status, body) => this.#answered(answered, status, body),
       onEnd: (ended) => this.#ended(ended),

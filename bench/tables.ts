@@ -13,6 +13,7 @@ import type { ServingLoad, ServingResult } from './serving.ts';
 import type { ProcessLife, SoakResult } from './soak.ts';
 import type { RivalCost, SplitBenchResult } from './split.ts';
 import type { Spread } from './statistics.ts';
+import type { SwapResult } from './swap.ts';
 
 /** By the name of the benchmark. */
 export const tables = {
@@ -28,6 +29,7 @@ export const tables = {
   serving: servingTable,
   soak: soakTable,
   split: splitTable,
+  swap: swapTable,
 } as const;
 
 type Row = readonly string[];
@@ -299,6 +301,29 @@ function soakTable(result: SoakResult): string {
     ],
   )}
 ${table(['process', 'lives', 'memory at the end of each, MiB', 'growth after a minute, MiB an hour', 'descriptors', 'event loop late by at most'], rows)}`;
+}
+
+function swapTable(result: SwapResult): string {
+  const { entries, shards, replicas, verifySeconds, servedSeconds, settledSeconds, failed, wrong, before, during, after, memory } = result;
+  return `${table(
+    [`${count(entries)} entries, ${shards} shards, ${replicas} copies, memory for 1.2 versions`, ''],
+    [
+      ['`publish` verified the version in', seconds(verifySeconds)],
+      ['from `current` replaced until every router served it', seconds(servedSeconds)],
+      ['until every shard held it alone, in memory', seconds(settledSeconds)],
+      ['requests failed, wrong', `${exactCount(failed)}, ${exactCount(wrong)}`],
+      ...Object.entries({ before, during, after }).map(
+        ([when, load]): Row => [`p50, p99, p99.9 ${when}, at ${count(load.perSecond)} requests a second`, percentiles(load)],
+      ),
+    ],
+  )}
+${table(
+  ['memory of a shard, MiB: slices of one version', 'budget', 'before', 'at most', 'after', 'more than before, of its slices'],
+  memory.map(({ sliceBytes, budget, residentBefore, residentPeak, residentAfter, peakOverBefore }) => [
+    ...[sliceBytes, budget, residentBefore, residentPeak, residentAfter].map(mebibytes),
+    percent(peakOverBefore),
+  ]),
+)}`;
 }
 
 /** Three digits: runs differ by more. */

@@ -195,21 +195,7 @@ export class HeldVersion {
 
   /** `inUse`: routers serve it. */
   report({ inUse = false }: { inUse?: boolean } = {}): VersionReport {
-    const having = (...states: readonly SliceState[]) => rangesOf(this.sliceCount, (i) => states.includes(this.#states[i]!));
-    const isEnding = this.endsFromReport !== undefined;
-    return {
-      id: this.id,
-      sequence: this.sequence,
-      sliceCount: this.sliceCount,
-      slices: {
-        kept: isEnding ? [] : having('kept'),
-        loading: isEnding ? [] : having('queued', 'loading'),
-        yielding: isEnding ? having('kept', 'yielding') : having('yielding'),
-        corrupt: having('corrupt'),
-      },
-      settled: this.isSettled && !isEnding,
-      inUse,
-    };
+    return reportOf(this, inUse);
   }
 
   /** Bytes of slices, or of their directories, in memory; the record cache is not among them. */
@@ -237,4 +223,27 @@ export class HeldVersion {
 /** What a batch says of a key whose slice is not served. */
 export function statusOfAbsent(state: SliceState): BatchStatus {
   return state === 'loading' || state === 'queued' ? batchStatus.loading : state === 'corrupt' ? batchStatus.corrupt : batchStatus.notHeld;
+}
+
+/** What a report reads of a version. */
+export type ReportedVersion = Pick<HeldVersion, 'id' | 'sequence' | 'sliceCount' | 'stateOf' | 'endsFromReport' | 'isSettled'>;
+
+/** A version that ends is answered from, and counts for nobody. `inUse`: routers serve it. */
+export function reportOf(version: ReportedVersion, inUse: boolean): VersionReport {
+  const { id, sequence, sliceCount, isSettled } = version;
+  const having = (...states: readonly SliceState[]) => rangesOf(sliceCount, (i) => states.includes(version.stateOf(i as SliceIndex)));
+  const isEnding = version.endsFromReport !== undefined;
+  return {
+    id,
+    sequence,
+    sliceCount,
+    slices: {
+      kept: isEnding ? [] : having('kept'),
+      loading: isEnding ? [] : having('queued', 'loading'),
+      yielding: isEnding ? having('kept', 'yielding') : having('yielding'),
+      corrupt: having('corrupt'),
+    },
+    settled: isSettled && !isEnding,
+    inUse,
+  };
 }

@@ -11,11 +11,18 @@ import { collectDroppedSlices } from './slice-memory.ts';
 
 const port = parentPort!;
 
+/** Where slices that stay on disk are read and checked, one after the other: garbage of their size would lie beside what is served. */
+let scratch: Buffer = Buffer.alloc(0);
+
 port.on('message', async (message: LoadMessage) => {
-  if (message === 'collect') return collectDroppedSlices();
+  if (message === 'collect') {
+    scratch = Buffer.alloc(0);
+    return collectDroppedSlices();
+  }
   const { path, sliceIndex, sliceCount, expected, preload } = message;
   try {
-    const slice = await loadSlice(path, sliceIndex, sliceCount, expected, preload ? 'own' : 'shared');
+    const slice = await loadSlice(path, sliceIndex, sliceCount, expected, preload ? scratch : 'shared');
+    if (preload && slice.bytes.length > scratch.length) scratch = slice.bytes;
     answer(preload ? forDisk(slice, preload) : { kind: 'memory', header: slice.header, bytes: slice.bytes.buffer as SharedArrayBuffer });
   } catch (error) {
     const code = error instanceof PavostoreError ? error.code : undefined;

@@ -104,6 +104,8 @@ export type RecordCacheStats = {
   readonly bytesUsed: number;
   /** The half-life that rules, in accesses per entry. */
   readonly halfLife: number;
+  /** Sets that were forgotten because memory had changed. */
+  readonly faults: number;
 };
 
 type Segment = { readonly bytes: Buffer; readonly words: Uint32Array };
@@ -147,6 +149,7 @@ export class RecordCache {
   #rejected = 0;
   #entries = 0;
   #bytesUsed = 0;
+  #faults = 0;
   #prefetched = 0;
 
   constructor({ bytes, recordSize }: RecordCacheOptions) {
@@ -182,6 +185,7 @@ export class RecordCache {
       entries: this.#entries,
       bytesUsed: this.#bytesUsed,
       halfLife: this.#clocks.halfLife,
+      faults: this.#faults,
     };
   }
 
@@ -268,6 +272,17 @@ export class RecordCache {
     return true;
   }
 
+  /**
+   * Compares what is resident of a key, if anything, with its record as it is on the disk: `source` holds that as for `put`. When they differ, memory
+   * has changed: the whole set is forgotten, since after a wrong length nothing in it may be where it should. Not an access.
+   */
+  check(hash: number, source: Buffer, keyStart: number, valueStart: number, end: number, lane = 0): void {
+    this.#select(hash, lane);
+    if (this.#findEntry(source, keyStart, valueStart) < 0) return;
+    const at = this.#keyAt + this.#keySize;
+    if (this.#bytes.compare(source, valueStart, end, at, at + this.#valueSize) !== 0) this.#forgetSet();
+  }
+
   /** Forgets every record; ghosts of them stay, and only tell how hot something was. */
   clear(): void {
     this.#heads.fill(0);
@@ -327,13 +342,42 @@ export class RecordCache {
     const words = this.#words;
     const tag = this.#tag;
     const end = this.#entriesEnd();
+    if (!this.#isHeadPossible()) return this.#forgetSet();
     let entry = this.#guessOfTag();
     while (entry > this.#entriesAt && tagOf(words[entry - 1]!) >= tag) entry--;
     while (entry < end && tagOf(words[entry]!) < tag) entry++;
     for (; entry < end && tagOf(words[entry]!) === tag; entry++) {
       this.#readRecord(words[entry]!);
-      if (this.#keySize === keyEnd - keyStart && isSame(this.#bytes, this.#keyAt, keyBytes, keyStart, keyEnd)) return entry;
+      if (this.#keySize !== keyEnd - keyStart || !isSame(this.#bytes, this.#keyAt, keyBytes, keyStart, keyEnd)) continue;
+      return this.#isValuePossible() ? entry : this.#forgetSet();
     }
+    return -1;
+  }
+
+  /** Its entries and its records have room in it: memory may have changed. */
+  #isHeadPossible(): boolean {
+    const count = this.#heads[this.#headAt]!;
+    const recordBytes = this.#heads[this.#headAt + recordBytesAt]!;
+    return (count | recordBytes) >= 0 && 4 * count + recordBytes <= this.#recordsEnd;
+  }
+
+  /** The value that was read last ends in its set. */
+  #isValuePossible(): boolean {
+    return this.#valueSize >= 0 && this.#keyAt + this.#keySize + this.#valueSize <= this.#setAt + this.#recordsEnd;
+  }
+
+  /** Memory has changed in this set: nothing in it is believed. The totals are right but for what the damage says of sizes. Answers -1, for no entry. */
+  #forgetSet(): number {
+    const count = clamp(this.#heads[this.#headAt]!, 0, this.#recordsEnd >> 2);
+    for (let entry = this.#entriesAt; entry < this.#entriesAt + count; entry++) {
+      this.#readRecord(this.#words[entry]!);
+      if (this.#isValuePossible()) this.#bytesUsed -= this.#keySize + this.#valueSize;
+    }
+    this.#bytesUsed = Math.max(0, this.#bytesUsed);
+    this.#entries = Math.max(0, this.#entries - count);
+    this.#heads[this.#headAt] = 0;
+    this.#heads[this.#headAt + recordBytesAt] = 0;
+    this.#faults++;
     return -1;
   }
 
@@ -356,7 +400,8 @@ export class RecordCache {
     if (entry < 0) return false;
     if (this.#valueSize !== end - valueStart) {
       const offset = this.#offsetOf(this.#words[entry]!);
-      this.#closeGap(offset, this.#removeEntry(entry));
+      const sizeFreed = this.#removeEntry(entry);
+      if (sizeFreed > 0) this.#closeGap(offset, sizeFreed);
       return false;
     }
     source.copy(this.#bytes, this.#keyAt + this.#keySize, valueStart, end);
@@ -374,6 +419,7 @@ export class RecordCache {
       if (scoreOf(word) > score) return -1;
       this.#evictions++;
       const sizeFreed = this.#removeEntry(victim);
+      if (sizeFreed < 0) continue;
       this.#remember(-1, word & ~offsetMask);
       // Records of one size take each other's place: nothing moves.
       if (sizeFreed === size) return this.#offsetOf(word);
@@ -407,11 +453,12 @@ export class RecordCache {
     this.#bytesUsed += end - keyStart;
   }
 
-  /** Takes an entry out and leaves a gap among the records, of the size that is answered. */
+  /** Takes an entry out and leaves a gap among the records, of the size that is answered; -1 when memory has changed, and the set is forgotten. */
   #removeEntry(entry: number): number {
     const words = this.#words;
     this.#readRecord(words[entry]!);
     const size = this.#sizeInSet(this.#keySize, this.#valueSize);
+    if (this.#keySize < 1 || !this.#isValuePossible() || size > this.#heads[this.#headAt + recordBytesAt]!) return this.#forgetSet();
     const end = this.#entriesEnd() - 1;
     for (let i = entry; i < end; i++) words[i] = words[i + 1]!;
     this.#heads[this.#headAt]! -= 1;

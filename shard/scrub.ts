@@ -5,7 +5,8 @@
 //     scrub    all slices, one after the other: each byte in memory, each byte of the file.
 //
 // A slice in memory is checked there first: then a bad file is only a file to be written anew. One on disk is checked through the file that is
-// open, which is what its look-ups read, and by the directory and bucket CRCs that it keeps in memory.
+// open, which is what its look-ups read, and by the directory and bucket CRCs that it keeps in memory; and what the record cache has of it is compared
+// with the file at the same time.
 
 import { fstatSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
@@ -15,6 +16,7 @@ import type { SliceIndex } from '../shared/key-hash.ts';
 import { limits } from '../shared/limits.ts';
 import { fingerprintOf } from '../shared/placed-file.ts';
 import { Throttle } from '../shared/throttle.ts';
+import { CacheScan } from './cache-scan.ts';
 import { beginReading, type DiskSlice, endReading, piecesOfOpenFile } from './disk-slice.ts';
 import { type SliceHealer, wantedOf } from './heal.ts';
 import type { HeldVersion } from './held-version.ts';
@@ -162,12 +164,14 @@ export class Scrubber {
   async #scanOpenFile(version: HeldVersion, sliceIndex: SliceIndex, slice: DiskSlice, throttle: Throttle): Promise<string | undefined> {
     const wanted = wantedOf(version, sliceIndex);
     const scan = new SliceScan(wanted);
+    const cacheScan = new CacheScan(version, slice);
     const scratch = Buffer.allocUnsafe(limits.scrubPieceSize);
     beginReading(slice);
     try {
       for await (const piece of piecesOfOpenFile(slice.fd, wanted.expected.bytes, limits.scrubPieceSize, scratch)) {
         if (version.diskSlices[sliceIndex] !== slice) throw new SliceGone();
         scan.feed(piece);
+        cacheScan.feed(piece);
         await this.#account(piece, throttle);
       }
     } catch (error) {

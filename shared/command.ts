@@ -67,8 +67,20 @@ export function defineCommand<
         'Each flag is also a variable: --cache-size is PAVOSTORE_CACHE_SIZE.\nExit codes: 0 done, 1 failed, 2 wrong usage.',
       );
     },
-    handler: async (args) => await run(restoreDashes(args) as CommandArguments<O, P>),
+    handler: async (args) => {
+      assertGivenOnce(options, args);
+      await run(restoreDashes(args) as CommandArguments<O, P>);
+    },
   };
+}
+
+/** yargs makes a list of a flag that is repeated, whatever its type. Which of them was meant nobody knows. Throws `usage`. */
+function assertGivenOnce(options: Record<string, Options>, args: Readonly<Record<string, unknown>>): void {
+  for (const [name, option] of Object.entries(options)) {
+    const value = args[name];
+    if (!Array.isArray(value) || option.array || option.type === 'array') continue;
+    throw new PavostoreError('usage', `--${flagOf(name)}: given ${value.length} times, once is allowed (${value.join(', ')})`);
+  }
 }
 
 // yargs loses a lone `-` among positionals, and all that stands behind `--`. They travel marked by this, which no command line can hold.
@@ -93,12 +105,14 @@ export function flagsOf(options: Record<string, Options>, values: Readonly<Recor
   return Object.keys(options).flatMap((name) => (values[name] === undefined ? [] : [`--${name}=${values[name]}`]));
 }
 
+/** `logLevel` as it is typed: `log-level`. */
+function flagOf(optionName: string): string {
+  return optionName.replace(/([a-z])([A-Z])/g, '$1-$2').toLowerCase();
+}
+
 /** The variable of a flag: `cache-size` or `cacheSize` to `PAVOSTORE_CACHE_SIZE`. */
 export function variableOf(optionName: string): string {
-  return `PAVOSTORE_${optionName
-    .replace(/([a-z])([A-Z])/g, '$1_$2')
-    .replaceAll('-', '_')
-    .toUpperCase()}`;
+  return `PAVOSTORE_${flagOf(optionName).replaceAll('-', '_').toUpperCase()}`;
 }
 
 /** The same options with what the environment says as their defaults. Throws `usage` for a value that cannot be the option's. */

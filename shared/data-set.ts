@@ -107,9 +107,10 @@ export async function readManifestAt(versionDir: string): Promise<Manifest> {
 /**
  * Where a slice's bytes lie. `own`: in an ArrayBuffer, which V8 gives back soon after its last use, and for which it collects garbage again
  * and again, one time for some 64 MiB. `shared`: in a SharedArrayBuffer, which other threads see and no collection is made for: half of
- * what loading would take, but whoever drops it must ask for a collection to have the memory back.
+ * what loading would take, but whoever drops it must ask for a collection to have the memory back. A buffer: in that, when it is large enough, else
+ * in one of its own; the next slice that is read into it takes its place.
  */
-export type SliceMemory = 'own' | 'shared';
+export type SliceMemory = 'own' | 'shared' | Buffer;
 
 /** Reads a whole slice into memory and checks it against `expected` and itself. Throws `slice_malformed` or the system's error. */
 export async function loadSlice(
@@ -146,12 +147,17 @@ async function readSliceFile(path: string, expected: ManifestSlice, memory: Slic
   try {
     const { size } = await file.stat();
     if (size !== expected.bytes) throw new PavostoreError('slice_malformed', `${path}: ${size} bytes, the manifest says ${expected.bytes}`);
-    const bytes = memory === 'shared' ? Buffer.from(new SharedArrayBuffer(size)) : Buffer.allocUnsafeSlow(size);
+    const bytes = allocate(size, memory);
     await readFully(file, bytes, 0, path);
     return bytes;
   } finally {
     await file.close();
   }
+}
+
+function allocate(size: number, memory: SliceMemory): Buffer {
+  if (memory === 'shared') return Buffer.from(new SharedArrayBuffer(size));
+  return memory !== 'own' && memory.length >= size ? memory.subarray(0, size) : Buffer.allocUnsafeSlow(size);
 }
 
 /** Opens a file for reading, never through a link at its end. */

@@ -69,6 +69,10 @@ export const limits = {
   /** Versions that `prune` leaves unless told otherwise: the published one, the one before, and one more. */
   pruneKeepDefault: 3,
   pruneKeepMax: 10_000,
+  /** What was just written is read back in threads when it is more than this: starting them takes as long as reading that. */
+  readBackHereMax: 256 * MiB,
+  /** Read at a time for that; smaller pieces cost a quarter more. */
+  readBackPieceSize: 1 * MiB,
   /** How often `publish` asks the routers what they serve. */
   servedPollMs: 200,
   /** How long `publish` waits for that unless told otherwise: loading 100 M entries takes a minute, and shards take their turns. */
@@ -242,8 +246,11 @@ export const limits = {
   leasingRoutersMax: 1_024,
   /** Versions in use that a poll may name: the one that is served, and those of requests under way. */
   versionsInUseMax: 8,
-  /** What is moved from memory to disk at a time while a newer version is loaded, as a share of the budget: after each, garbage is collected. */
-  swapStepShare: 0.04,
+  /**
+   * What is moved from memory to disk at a time while a newer version is loaded, as a share of the budget: after each, garbage is collected, for which the
+   * shard stands still for some 50 ms.
+   */
+  swapStepShare: 0.15,
 
   // Versions, in the router.
   /** A newer version that somebody still loads is switched to after this long, when each slice has a holder. */
@@ -290,7 +297,7 @@ export const limits = {
   /** Bytes a second that are checked in the background: well below 1 % of a core; 10 GiB in 45 minutes. */
   scrubRateDefault: 4 * MiB,
   scrubRateMax: 1 * GiB,
-  /** Bytes that the scrub checks in one go: some 0.3 ms; smaller ones cost more in waking up than in checking. */
+  /** Bytes that the scrub checks in one go: some 0.3 ms, or a millisecond where a record cache is compared with them; smaller ones cost more in waking up than in checking. */
   scrubPieceSize: 512 * KiB,
   /** What is suspected is checked at this rate instead. */
   suspectCheckRate: 256 * MiB,

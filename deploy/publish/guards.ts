@@ -17,6 +17,10 @@ export type GuardSettings = {
 
 export const defaultGuards: GuardSettings = { maxShrink: limits.maxShrinkDefault, force: false };
 
+/** What becomes of a version that is to be published while another one is pinned. */
+export const ifPinnedChoices = ['fail', 'keep'] as const;
+export type IfPinned = (typeof ifPinnedChoices)[number];
+
 /** What is known of a version that is to be published. */
 export type GuardFacts = {
   /** What verifying it found. */

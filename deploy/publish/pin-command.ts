@@ -1,35 +1,18 @@
 // `pavostore pin` and `pavostore unpin`: `current` stays at one version, whatever is split meanwhile.
 
 import { commonOptions, defineCommand } from '../../shared/command.ts';
-import { waitFlags, waitSettingsIn } from './wait-flags.ts';
+import { republicationFlags, republish } from './republication.ts';
 
 export const pinCommand = defineCommand({
   command: 'pin [id]',
   describe: 'keep a version published until `unpin`',
   positionals: { id: { type: 'string', describe: 'the version, or how its id begins [the published one]' } },
-  options: {
-    data: commonOptions.data,
-    force: { type: 'boolean', default: false, describe: 'publish it even if it is damaged' },
-    ...waitFlags,
-    json: commonOptions.json,
-  },
+  options: republicationFlags,
   examples: [
     ['pin', 'what is published stays so; `split` still writes new versions'],
     ['pin 6f1c --router http://127.0.0.1:8080', 'publishes that one and keeps it'],
   ],
-  run: async (args) => {
-    const { pinVersion } = await import('./rollback.ts');
-    const { findVersionId } = await import('./version-list.ts');
-    const { runAnnounced } = await import('./announced-command.ts');
-    const wait = waitSettingsIn(args);
-    const id = args.id === undefined ? undefined : await findVersionId(args.data, args.id);
-    await runAnnounced({
-      act: async (watch) => await pinVersion({ dataDir: args.data, id, force: args.force, ...watch }),
-      done: 'pinned',
-      wait,
-      json: args.json,
-    });
-  },
+  run: async (args) => await republish(args, { act: 'pinVersion', done: 'pinned' }),
 });
 
 export const unpinCommand = defineCommand({

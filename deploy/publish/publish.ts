@@ -10,29 +10,17 @@
 // The three are separate acts: a version that the guards refuse lies in versions/ all the same, and can be looked at, published by force, or
 // pruned. A failed sync fails the act: after one, nobody knows what is on the disk. A published file is never written in place.
 
-import { createHash } from 'node:crypto';
 import { mkdir, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import {
-  type Current,
-  manifestPath,
-  openFile,
-  readFully,
-  readManifest,
-  slicePath,
-  slicesPath,
-  versionPath,
-  versionsPath,
-} from '../../shared/data-set.ts';
+import { type Current, manifestPath, readManifest, slicesPath, versionPath, versionsPath } from '../../shared/data-set.ts';
 import { PavostoreError } from '../../shared/errors.ts';
-import { entryCountOf, formatManifest, type Manifest, type ManifestSlice } from '../../shared/manifest.ts';
+import { entryCountOf, formatManifest, type Manifest } from '../../shared/manifest.ts';
 import type { PublicationAct } from '../../shared/publications.ts';
-import { sliceHeaderSize } from '../../shared/slice-layout.ts';
-import { describe } from '../verify/slice-check.ts';
+import { readBack } from '../verify/read-back.ts';
 import { type VerifyOptions, verifyVersion } from '../verify/verify.ts';
 import { announce, assertNotPinned, entriesPublished, type Publisher, readStanding, refusal, type Standing } from './announcement.ts';
 import { type Disk, realDisk, replaceFile, rethrowWrite } from './disk.ts';
-import { defaultGuards, type GuardSettings, judge } from './guards.ts';
+import { defaultGuards, type GuardSettings, type IfPinned, judge } from './guards.ts';
 import { openPublishLock } from './publish-lock.ts';
 import { moveToTrash, removeFolder } from './temporary-folder.ts';
 
@@ -45,52 +33,60 @@ export type PublisherOptions = {
   readonly lockWaitMs?: number | undefined;
 };
 
-export type PublishOptions = PublisherOptions & {
-  /** A folder in `dataDir`'s file system with `slices/`, all of them synced; it becomes `versions/ID`. */
-  readonly versionDir: string;
-  readonly manifest: Manifest;
-  /** False: the version is put in place, but `current` stays as it is. */
-  readonly publish: boolean;
-  readonly act?: PublicationAct | undefined;
-  readonly guards?: GuardSettings | undefined;
+/** Whom a publication follows. */
+type Succession = {
   /** The only version that it may follow: when another one is published meanwhile, that stays. */
   readonly replaces?: string | undefined;
   /** The new sequence is greater than this one as well: that of a backup, which may be ahead of this machine's clock. */
   readonly sequenceAfter?: number | undefined;
 };
 
+export type PublishOptions = PublisherOptions &
+  Succession & {
+    /** A folder in `dataDir`'s file system with `slices/`, all of them synced; it becomes `versions/ID`. */
+    readonly versionDir: string;
+    readonly manifest: Manifest;
+    /** False: the version is put in place, but `current` stays as it is. */
+    readonly publish: boolean;
+    readonly act?: PublicationAct | undefined;
+    readonly guards?: GuardSettings | undefined;
+    /** `keep`: while a version is pinned, this one is only put in place, which is no failure. By default it is one. */
+    readonly ifPinned?: IfPinned | undefined;
+  };
+
 /** What was done. `reused`: the very version was there already and verified. */
 export type PublishResult = { readonly current: Current | undefined; readonly reused: boolean };
 
 /**
- * Puts a new version in place and publishes it. What its maker has just written and synced, with digests of the bytes that it wrote, is looked at
- * from outside only: sizes and headers. Throws `version_refused`, `version_pinned`, `publish_locked`, `disk_short`, `data_unwritable`.
+ * Puts a new version in place and publishes it. What its maker has just written and synced is read back once, without the lock: see read-back.ts.
+ * Throws `version_refused`, `version_pinned`, `publish_locked`, `disk_short`, `data_unwritable`.
  */
 export async function publishVersion(options: PublishOptions): Promise<PublishResult> {
   const { versionDir, manifest, signal, disk = realDisk, guards = defaultGuards, act = 'publish' } = options;
   const { id } = manifest;
   await writeManifest(disk, versionDir, manifest);
+  const found = options.publish ? await readBack(versionDir, manifest, signal) : [];
   return await withPublisher(options, async (publisher) => {
     const reused = await placeVersion(publisher, versionDir, manifest);
     signal?.throwIfAborted();
-    if (!options.publish) return { current: undefined, reused };
-    const problems = reused ? [] : await findMisplaced(versionPath(options.dataDir, id), manifest);
+    if (!options.publish || (options.ifPinned === 'keep' && (await isKeptByPin(publisher, id)))) return { current: undefined, reused };
+    // By then it has its place.
+    const problems = reused ? [] : found.map((problem) => problem.replaceAll(versionDir, versionPath(options.dataDir, id)));
     const { replaces, sequenceAfter } = options;
     const current = await validateAndAnnounce(publisher, { act, id, problems, guards, replaces, sequenceAfter });
     return { current, reused };
   });
 }
 
-export type AnnounceOptions = PublisherOptions & {
-  readonly act: PublicationAct;
-  readonly id: string;
-  readonly guards: GuardSettings;
-  /** The only version that it may follow. */
-  readonly replaces?: string | undefined;
-  /** True: only says what the guards say; nothing is written. */
-  readonly dryRun?: boolean | undefined;
-  readonly verify?: VerifyOptions | undefined;
-};
+export type AnnounceOptions = PublisherOptions &
+  Succession & {
+    readonly act: PublicationAct;
+    readonly id: string;
+    readonly guards: GuardSettings;
+    /** True: only says what the guards say; nothing is written. */
+    readonly dryRun?: boolean | undefined;
+    readonly verify?: VerifyOptions | undefined;
+  };
 
 /**
  * Publishes a version that lies in `versions/` already, after reading all of it. Undefined after a dry run. Throws `version_missing`,
@@ -118,8 +114,7 @@ export async function withPublisher<T>(options: PublisherOptions, act: (publishe
   }
 }
 
-type Candidate = Pick<AnnounceOptions, 'act' | 'id' | 'guards' | 'replaces' | 'dryRun'> &
-  Pick<PublishOptions, 'sequenceAfter'> & { readonly problems: readonly string[] };
+type Candidate = Succession & Pick<AnnounceOptions, 'act' | 'id' | 'guards' | 'dryRun'> & { readonly problems: readonly string[] };
 
 async function validateAndAnnounce(publisher: Publisher, candidate: Candidate & { readonly dryRun?: false | undefined }): Promise<Current>;
 async function validateAndAnnounce(publisher: Publisher, candidate: Candidate): Promise<Current | undefined>;
@@ -136,6 +131,14 @@ async function validateAndAnnounce(publisher: Publisher, candidate: Candidate): 
   if (dryRun && verdict.outcome === 'refused') throw refusal(dataDir, id, verdict.reasons, standing.current);
   if (dryRun) return undefined;
   return await announce(publisher, standing, { act, id, verdict, sequenceAfter });
+}
+
+/** Says so when a pin keeps what is published. */
+async function isKeptByPin(publisher: Publisher, id: string): Promise<boolean> {
+  const { pin } = (await readStanding(publisher)).publications;
+  if (!pin) return false;
+  publisher.onWarning(`version ${pin.id} is pinned and stays published; ${id} is in place: pavostore unpin, then pavostore publish ${id}`);
+  return true;
 }
 
 function assertReplaces({ current }: Standing, dataDir: string, id: string, replaces: string | undefined): void {
@@ -169,27 +172,6 @@ async function makeVersionsFolder(disk: Disk, dataDir: string): Promise<void> {
   const path = versionsPath(dataDir);
   const made = await mkdir(path, { recursive: true }).catch(rethrowWrite(path));
   if (made !== undefined) await disk.syncFolder(dirname(path));
-}
-
-/** What of a version that was written just now is not in its place: a size or a header that is not what the manifest says. */
-async function findMisplaced(versionDir: string, { identity }: Manifest): Promise<string[]> {
-  const problems: string[] = [];
-  for (const [sliceIndex, expected] of identity.slices.entries()) {
-    const path = slicePath(versionDir, sliceIndex);
-    const problem = await headerProblem(path, expected).catch((error: unknown) => describe(error, path));
-    if (problem !== undefined) problems.push(problem);
-  }
-  return problems;
-}
-
-async function headerProblem(path: string, expected: ManifestSlice): Promise<string | undefined> {
-  await using file = await openFile(path);
-  const { size } = await file.stat();
-  if (size !== expected.bytes) return `${path}: ${size} bytes, the manifest says ${expected.bytes}`;
-  const header = Buffer.alloc(sliceHeaderSize);
-  await readFully(file, header, 0, path);
-  const sha256 = createHash('sha256').update(header).digest('hex');
-  return sha256 === expected.headerSha256 ? undefined : `${path}: SHA-256 of its header is ${sha256}, not ${expected.headerSha256}`;
 }
 
 async function exists(path: string): Promise<boolean> {

@@ -25,6 +25,8 @@ export type LocalClusterOptions = {
   readonly logLevel: string;
   /** Further flags of the routers. */
   readonly routerArgs?: readonly string[];
+  /** Further flags of one of the shards, by its name and those of all. */
+  readonly shardArgsOf?: (name: string, names: readonly string[]) => readonly string[];
   /** One line for the operator: a child died. */
   readonly onEvent: (message: string) => void;
 };
@@ -71,7 +73,7 @@ export class LocalCluster {
   /** Starts all; resolves when the router answers and every slice has a holder. Stops what it started when that fails. */
   async start(): Promise<void> {
     try {
-      const { dataDir, shardPort, shards, replicas, zones, logLevel } = this.#options;
+      const { dataDir, shardPort, shards, replicas, zones, logLevel, shardArgsOf = () => [] } = this.#options;
       const ports = shardPort === 0 ? await anyFreePorts(shardHost, shards) : await freePorts(shardPort, shards);
       this.#shardAddresses = ports.map((each) => joinAddress(shardHost, each));
       const members = this.#shardAddresses.join(',');
@@ -81,6 +83,7 @@ export class LocalCluster {
           // They stop together: nobody would take over what one of them holds.
           ...flags({ data: dataDir, host: shardHost, port: each, members, replicas, 'leave-grace': '0s', 'log-level': logLevel }),
           ...(zones === undefined ? [] : flags({ zone: `zone-${1 + (i % zones)}` })),
+          ...shardArgsOf(this.#shardAddresses[i]!, this.#shardAddresses),
         ]),
       );
       this.#routers = await this.#makeRouters(members);

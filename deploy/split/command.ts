@@ -5,6 +5,7 @@ import { formatCount, formatDuration, formatSize } from '../../shared/quantities
 import { formatBackup } from '../backup/backup-command.ts';
 import { transferFlags, withPlace } from '../backup/transfer-flags.ts';
 import { guardFlags, guardsIn } from '../publish/guard-flags.ts';
+import { ifPinnedChoices } from '../publish/guards.ts';
 import { sourceFlags, sourceOptionsIn } from './source-flags.ts';
 import type { SplitReport } from './split.ts';
 
@@ -19,6 +20,13 @@ export const splitCommand = defineCommand({
     ...sourceFlags,
     publish: { type: 'boolean', default: true, describe: 'make it the published version; --no-publish only writes it' },
     ...guardFlags,
+    'if-pinned': {
+      type: 'string',
+      choices: ifPinnedChoices,
+      default: 'fail',
+      describe: 'while a version is pinned: fail, or keep it and only write the new one',
+      requiresArg: true,
+    },
     backup: { type: 'string', describe: 'back it up at once: a folder, or s3://bucket/prefix; see `pavostore backup`', requiresArg: true },
     ...transferFlags,
     json: commonOptions.json,
@@ -38,7 +46,15 @@ export const splitCommand = defineCommand({
       const common = { dataDir: args.data, onProgress: progress.show, onWarning: progress.say };
       await runUntilSignal(async (signal) => {
         const split = async (): Promise<SplitReport> =>
-          await splitFiles({ ...common, files: args.files, ...sourceOptionsIn(args), publish: args.publish, guards, signal });
+          await splitFiles({
+            ...common,
+            files: args.files,
+            ...sourceOptionsIn(args),
+            publish: args.publish,
+            guards,
+            ifPinned: args.ifPinned,
+            signal,
+          });
         const say = (report: object, text: string): void => {
           progress.close();
           console.log(args.json ? JSON.stringify(report) : text);

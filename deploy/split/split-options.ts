@@ -10,7 +10,7 @@ import { PavostoreError } from '../../shared/errors.ts';
 import { isPowerOfTwo } from '../../shared/key-hash.ts';
 import { limits } from '../../shared/limits.ts';
 import type { Source, SourceFile } from '../../shared/manifest.ts';
-import type { GuardSettings } from '../publish/guards.ts';
+import type { GuardSettings, IfPinned } from '../publish/guards.ts';
 import { stdinName } from './input.ts';
 import { type BadLinePolicy, type DuplicatePolicy, formatSeparator, type LineRules, parseSeparator } from './line-rules.ts';
 
@@ -49,6 +49,8 @@ export type SplitOptions = SourceOptions & {
   readonly publish?: boolean | undefined;
   /** What the guards allow when it is published; by default as `defaultGuards`. */
   readonly guards?: GuardSettings | undefined;
+  /** Whether it fails when another version is pinned, or only puts the new one in place; by default it fails. */
+  readonly ifPinned?: IfPinned | undefined;
   readonly onProgress?: ((progress: SplitProgress) => void) | undefined;
   readonly onWarning?: ((message: string) => void) | undefined;
   /** Ends the split with the signal's reason; nothing is left behind. */

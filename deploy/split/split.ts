@@ -112,9 +112,9 @@ async function publishSealed(
   const source = { files: sourceFilesOf(inputs), options: sourceOptionsOf(options) };
   const manifest = makeManifest({ slices, totals, source });
   options.onProgress?.({ phase: 'publish', doneBytes: 0, totalBytes: undefined });
-  const { dataDir, guards, onWarning, signal } = options;
+  const { dataDir, guards, ifPinned, onWarning, signal } = options;
   const { publish } = settings;
-  const { current, reused } = await publishVersion({ dataDir, versionDir, manifest, publish, guards, onWarning, signal });
+  const { current, reused } = await publishVersion({ dataDir, versionDir, manifest, publish, guards, ifPinned, onWarning, signal });
   const { startedMs, readMs, sealMs, inputBytes } = sealed;
   const endedMs = performance.now();
   return {

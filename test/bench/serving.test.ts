@@ -5,6 +5,7 @@ import { benchMemoryShard } from '../../bench/memory-shard.ts';
 import { runOpenLoop } from '../../bench/open-loop.ts';
 import { benchRedis } from '../../bench/redis.ts';
 import { benchServing } from '../../bench/serving.ts';
+import { benchSwap } from '../../bench/swap.ts';
 import { createHttpServer, listen } from '../../shared/http-server.ts';
 
 const log = (): void => {};
@@ -27,6 +28,17 @@ test('a shard with less memory than data is measured, sampled values right', { t
   const result = await benchMemoryShard({ entries: 200_000, asks: 100_000, memoryShare: 0.8, log });
   expect(result.valuesChecked).toBeGreaterThan(500);
   expect(result.hitRatio).toBeGreaterThan(0.5);
+});
+
+test('a swap under load in tight memory is measured: nothing fails, and the memory comes back', { timeout: 120_000 }, async () => {
+  const result = await benchSwap({ entries: 20_000, shards: 2, replicas: 1, perSecond: 200, seconds: 1, log });
+  expect([result.failed, result.wrong]).toEqual([0, 0]);
+  expect(result.during.requests).toBeGreaterThan(100);
+  expect(result.settledSeconds).toBeGreaterThanOrEqual(result.servedSeconds);
+  for (const { sliceBytes, budget, residentPeak } of result.memory) {
+    expect(budget / sliceBytes).toBeCloseTo(1.2, 2);
+    expect(residentPeak).toBeGreaterThan(sliceBytes);
+  }
 });
 
 test('load at a fixed rate counts the time that a request had to wait for its turn', async () => {

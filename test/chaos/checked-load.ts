@@ -9,8 +9,12 @@ import type { PublishedData } from './published-data.ts';
 
 const mgetKeys = 40;
 
+type FaultKind = 'failed' | 'wrong' | 'mixed' | 'older';
+
 export class CheckedLoad {
   readonly counts = { gets: 0, mgets: 0, mgetKeys: 0 };
+  /** Not answered; a value or a 404 that the version named does not give; two versions named by one answer; older than what this router had answered. */
+  readonly faultCounts: Record<FaultKind, number> = { failed: 0, wrong: 0, mixed: 0, older: 0 };
   /** What was wrong; the first ones only. */
   readonly faults: string[] = [];
   /** The slowest answer, in milliseconds. */
@@ -55,7 +59,7 @@ export class CheckedLoad {
     const { status, headers, body } = await connection.next();
     this.counts.gets++;
     const id = headers.get('pavostore-version');
-    if (id === undefined) return this.#fault(`GET ${keyIndex}: ${status} ${body}`);
+    if (id === undefined) return this.#fault('failed', `GET ${keyIndex}: ${status} ${body}`);
     const said = status === 200 ? body.toString() : status === 404 ? null : undefined;
     this.#check(`GET ${keyIndex}: ${status} ${body}`, { id, keyIndex, said });
     this.#raise(id, floor);
@@ -69,9 +73,9 @@ export class CheckedLoad {
     );
     const { status, headers, body } = await connection.next();
     this.counts.mgets++;
-    if (status !== 200) return this.#fault(`/mget: ${status} ${body}`);
+    if (status !== 200) return this.#fault('failed', `/mget: ${status} ${body}`);
     const { version: id, results } = JSON.parse(body.toString()) as { version: string; results: { status: string; value?: string }[] };
-    if (headers.get('pavostore-version') !== id) this.#fault(`/mget: the header names another version than ${id}`);
+    if (headers.get('pavostore-version') !== id) this.#fault('mixed', `/mget: the header names another version than ${id}`);
     for (const [at, result] of results.entries()) {
       const said = result.status === 'found' ? result.value! : result.status === 'missing' ? null : undefined;
       this.#check(`/mget of ${id}: ${JSON.stringify(result)}`, { id, keyIndex: keyIndices[at]!, said });
@@ -83,19 +87,20 @@ export class CheckedLoad {
   /** `said`: the value, null for a missing key, undefined for no answer. */
   #check(what: string, { id, keyIndex, said }: { id: string; keyIndex: number; said: string | null | undefined }): void {
     const due = this.#data.answerOf(id, keyIndex);
-    if (due === undefined) this.#fault(`${what}: version ${id} was never published`);
-    else if (said !== due) this.#fault(`${what}: due ${JSON.stringify(due)} in version ${id}`);
+    if (due === undefined) this.#fault('wrong', `${what}: version ${id} was never published`);
+    else if (said !== due) this.#fault(said === undefined ? 'failed' : 'wrong', `${what}: due ${JSON.stringify(due)} in version ${id}`);
   }
 
   #raise(id: string, floor: number): void {
     const publication = this.#data.publicationFrom(id, floor);
     if (publication === undefined)
-      return this.#fault(`version ${id} is older than publication ${floor}, of which there were answers before`);
+      return this.#fault('older', `version ${id} is older than publication ${floor}, of which there were answers before`);
     this.seen.add(publication);
     this.#floor = Math.max(this.#floor, publication);
   }
 
-  #fault(what: string): void {
+  #fault(kind: FaultKind, what: string): void {
+    this.faultCounts[kind]++;
     if (this.faults.length < 20) this.faults.push(what);
   }
 }

@@ -1,6 +1,7 @@
 // What a shard answers whose memory or files change under it, as its scrub finds that: at the pace of the real times.
 
 import { describe, expect, test, vi } from 'vitest';
+import { keyHash32OfLatin1 } from '../../shared/key-hash.ts';
 import { waiting } from '../cluster/cluster-harness.ts';
 import {
   careOf,
@@ -73,5 +74,21 @@ describe('with --memory', () => {
     await vi.waitFor(() => expect(careOf(running).healed.own).toBe(1), waiting);
     await vi.waitFor(() => expect(running.shard.versions[0]!.stateOf(slice)).toBe('kept'), waiting);
     await expectAllTrue(running, large);
+  });
+
+  test('a flipped bit of a record in the cache: found by the scrub, and the record comes from the disk again', async () => {
+    publish(large);
+    const running = await startCold();
+    const key = [...large.keys()].find(isIn(slice))!;
+    await get(running, key);
+    const { disk, cacheLane } = running.shard.versions[0]!;
+    const match = { bytes: Buffer.alloc(0), valueStart: 0, valueEnd: 0 };
+    expect(disk!.cache.find(keyHash32OfLatin1(key), Buffer.from(key), 0, key.length, match, cacheLane)).toBe(true);
+    match.bytes[match.valueStart + 1_000]! ^= 0x20;
+    expect((await get(running, key)).said).not.toBe(large.get(key)!.toString('latin1'));
+    await vi.waitFor(() => expect(disk!.cache.stats.faults).toBe(1), waiting);
+    await expectAllTrue(running, large);
+    // Nothing else is damaged: neither memory of the slice nor its file.
+    expect(careOf(running)).toMatchObject({ corruptFound: { memory: 0, file: 0, read: 0 }, unmended: [] });
   });
 });

@@ -2,11 +2,18 @@
 // be checked against the version that it names. Published as `pavostore publish` does it.
 
 import { writeFileSync } from 'node:fs';
-import { publishVersion } from '../../deploy/publish/publish.ts';
-import { rollbackVersion } from '../../deploy/publish/rollback.ts';
+import { Readable } from 'node:stream';
+import { defaultGuards } from '../../deploy/publish/guards.ts';
+import { publishPlaced, publishVersion } from '../../deploy/publish/publish.ts';
+import { pinVersion, rollbackVersion } from '../../deploy/publish/rollback.ts';
 import { buildVersion } from '../../deploy/publish/version-folder.ts';
+import { splitFiles } from '../../deploy/split/split.ts';
 import { type Current, slicePath } from '../../shared/data-set.ts';
 import { encodeRecords } from '../data-sets.ts';
+
+/** With more keys a version is split from text, by workers: else its making would hold up the load that checks it. */
+const keysInMemoryMax = 50_000;
+const linesAPiece = 5_000;
 
 /** One key in so many is absent from a version, another one in each. */
 const absentEvery = 7;
@@ -14,21 +21,25 @@ const absentEvery = 7;
 export class PublishedData {
   readonly keys: readonly string[];
   readonly #dataDir: string;
+  readonly #valueSize: number;
   /** By id. */
   readonly #numbers = new Map<string, number>();
   /** What `current` named, one after the other. */
   readonly publications: Current[] = [];
   #versionCount = 0;
 
-  constructor(dataDir: string, keyCount: number) {
+  /** Values have at least `valueSize` bytes. */
+  constructor(dataDir: string, keyCount: number, { valueSize = 0 }: { valueSize?: number } = {}) {
     this.#dataDir = dataDir;
+    this.#valueSize = valueSize;
     this.keys = Array.from({ length: keyCount }, (_, i) => `key ${i}`);
   }
 
   /** A version that nobody has seen. */
   async publishNew(sliceCount: number): Promise<Current> {
     const number = this.#versionCount++;
-    const present = this.keys.flatMap((key, i) => (isAbsent(i, number) ? [] : [[key, Buffer.from(valueIn(key, number))] as const]));
+    if (this.keys.length > keysInMemoryMax) return await this.#splitAndPublish(number, sliceCount);
+    const present = this.keys.flatMap((key, i) => (isAbsent(i, number) ? [] : [[key, Buffer.from(this.#valueIn(key, number))] as const]));
     const { manifest, files } = encodeRecords(new Map(present), sliceCount);
     this.#numbers.set(manifest.id, number);
     const dataDir = this.#dataDir;
@@ -39,22 +50,47 @@ export class PublishedData {
     return this.#note(current!);
   }
 
+  async #splitAndPublish(number: number, sliceCount: number): Promise<Current> {
+    const dataDir = this.#dataDir;
+    const stdin = Readable.from(this.#linesOf(number));
+    const { id } = await splitFiles({ files: ['-'], dataDir, stdin, separator: 'tab', sliceCount, publish: false });
+    this.#numbers.set(id, number);
+    return this.#note((await publishPlaced({ dataDir, act: 'publish', id, guards: defaultGuards }))!);
+  }
+
+  *#linesOf(number: number): Generator<Buffer> {
+    for (let from = 0; from < this.keys.length; from += linesAPiece) {
+      const piece = this.keys.slice(from, from + linesAPiece);
+      const lines = piece.flatMap((key, i) => (isAbsent(from + i, number) ? [] : [`${key}\t${this.#valueIn(key, number)}\n`]));
+      yield Buffer.from(lines.join(''));
+    }
+  }
+
   /** One that was published before. */
   async publishAgain(id: string): Promise<Current> {
     return this.#note(await rollbackVersion({ dataDir: this.#dataDir, id, force: false }));
+  }
+
+  /** The published one stays, with a new sequence. */
+  async pin(): Promise<Current> {
+    return this.#note(await pinVersion({ dataDir: this.#dataDir, force: false }));
   }
 
   /** The value of a key in the version with this id; null when it is absent there; undefined when no such version was ever published. */
   answerOf(id: string, keyIndex: number): string | null | undefined {
     const number = this.#numbers.get(id);
     if (number === undefined) return undefined;
-    return isAbsent(keyIndex, number) ? null : valueIn(this.keys[keyIndex]!, number);
+    return isAbsent(keyIndex, number) ? null : this.#valueIn(this.keys[keyIndex]!, number);
   }
 
   /** The first publication of this id at or after `from`; undefined: there is none. */
   publicationFrom(id: string, from: number): number | undefined {
     const found = this.publications.findIndex((each, index) => index >= from && each.id === id);
     return found < 0 ? undefined : found;
+  }
+
+  #valueIn(key: string, version: number): string {
+    return `${key} in version ${version}`.padEnd(this.#valueSize, ' and so on');
   }
 
   #note(current: Current): Current {
@@ -65,8 +101,4 @@ export class PublishedData {
 
 function isAbsent(keyIndex: number, version: number): boolean {
   return keyIndex % absentEvery === version % absentEvery;
-}
-
-function valueIn(key: string, version: number): string {
-  return `${key} in version ${version}`;
 }

@@ -1,9 +1,10 @@
-// Publishing under load: new versions, the same one again, one that the shards have dropped, several at once, with a router that stands still; over
-// real processes, with every answer checked against the version that it names. CHAOS_SECONDS=300 for the long form, with a version every 10 s.
+// Publishing under load: new versions, the same one again, one that the shards have dropped, several at once, a pinned one; over real processes, with every
+// answer checked against the version that it names. CHAOS_SECONDS=300 for the long form, with a version every 10 s; with CHAOS_ENTRIES=1000000 every minute.
 
 import { setTimeout as pause } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import type { Current } from '../../shared/data-set.ts';
+import { unpinVersion } from '../../deploy/publish/rollback.ts';
+import { type Current, readCurrent } from '../../shared/data-set.ts';
 import { statusOf, TestCluster, waiting } from '../cluster/cluster-harness.ts';
 import { ask, getRequest } from '../raw-http.ts';
 import { CheckedLoad } from './checked-load.ts';
@@ -11,7 +12,9 @@ import { PublishedData } from './published-data.ts';
 
 const seed = Number(process.env.TEST_SEED ?? Date.now() % 2 ** 32);
 const chaosSeconds = Number(process.env.CHAOS_SECONDS ?? 12);
-const intervalMs = chaosSeconds > 60 ? 10_000 : 2_500;
+const entries = Number(process.env.CHAOS_ENTRIES ?? 10_000);
+const isLong = chaosSeconds > 60;
+const intervalMs = entries > 100_000 ? 60_000 : isLong ? 10_000 : 2_500;
 console.log(`the load of publishing.test.ts: TEST_SEED=${seed}`);
 
 type ShardStatus = {
@@ -23,6 +26,7 @@ type ShardStatus = {
 
 let cluster: TestCluster;
 let data: PublishedData;
+let dataDirPublished: string;
 let routers: readonly string[];
 let loads: readonly CheckedLoad[];
 
@@ -31,7 +35,8 @@ beforeAll(async () => {
     shards: 3,
     replicas: 2,
     prepare: async (dataDir) => {
-      data = new PublishedData(dataDir, 10_000);
+      dataDirPublished = dataDir;
+      data = new PublishedData(dataDir, entries);
       await data.publishNew(64);
     },
   });
@@ -78,7 +83,7 @@ test('a new version every few seconds: nothing fails, nothing is of another vers
   const servedMs: number[] = [];
   for (let i = 0; performance.now() < endMs; i++) {
     const startMs = performance.now();
-    const current = await data.publishNew(i % 3 === 0 ? 16 : 64);
+    const current = await (isLong ? publishSomehow(i) : data.publishNew(i % 3 === 0 ? 16 : 64));
     servedMs.push(await untilServed(current));
     const bytes = await untilAlone(current);
     expect(bytes).toBeLessThan(1.1 * bytesOfOne);
@@ -86,8 +91,31 @@ test('a new version every few seconds: nothing fails, nothing is of another vers
     await pause(Math.max(0, intervalMs - (performance.now() - startMs)));
   }
   servedMs.sort((a, b) => a - b);
-  console.log(`${servedMs.length} versions; served after ${servedMs.map(Math.round).join(', ')} ms`);
+  console.log(`${servedMs.length} publications; served after ${servedMs.map(Math.round).join(', ')} ms`);
 }, 600_000);
+
+/** New versions and what operators do beside them, in turn. */
+async function publishSomehow(turn: number): Promise<Current> {
+  const last = data.publications.at(-1)!;
+  if (turn % 5 === 2) {
+    await data.publishNew(64);
+    await pause(300);
+    return await data.publishAgain(last.id);
+  }
+  if (turn % 5 === 3) return await data.publishAgain(data.publications[0]!.id);
+  if (turn % 5 === 4) return await pinAndPublish();
+  return await data.publishNew(turn % 3 === 0 ? 16 : 64);
+}
+
+/** A pinned version stays, whatever is to be published; then it is let go. */
+async function pinAndPublish(): Promise<Current> {
+  const last = data.publications.at(-1)!;
+  await data.pin();
+  await expect(data.publishNew(64)).rejects.toMatchObject({ code: 'version_pinned' });
+  expect((await readCurrent(dataDirPublished))!.id).toBe(last.id);
+  await unpinVersion({ dataDir: dataDirPublished });
+  return await data.publishNew(64);
+}
 
 test('A, B, A: each is served, the last one without being loaded again', async () => {
   const a = data.publications.at(-1)!;
@@ -101,6 +129,13 @@ test('A, B, A: each is served, the last one without being loaded again', async (
 
 test('back to a version that the shards have dropped', async () => {
   const current = await data.publishAgain(data.publications[0]!.id);
+  await untilServed(current);
+  await untilAlone(current);
+  expectNoFaults();
+});
+
+test('a pinned version stays, and is followed when it is let go', async () => {
+  const current = await pinAndPublish();
   await untilServed(current);
   await untilAlone(current);
   expectNoFaults();
@@ -122,7 +157,7 @@ test('every request was answered, from the versions that were published', async 
   expectNoFaults();
   for (const load of loads) {
     console.log(
-      `${JSON.stringify(load.counts)}, slowest ${Math.round(load.slowestMs)} ms, ${load.seen.size} of ${data.publications.length} publications seen`,
+      `${JSON.stringify({ ...load.counts, ...load.faultCounts })}, slowest ${Math.round(load.slowestMs)} ms, ${load.seen.size} of ${data.publications.length} publications seen`,
     );
     expect(load.counts.gets).toBeGreaterThan(1_000);
     expect(load.counts.mgets).toBeGreaterThan(300);

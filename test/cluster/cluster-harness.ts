@@ -18,6 +18,8 @@ export type TestClusterOptions = {
   readonly shards?: number;
   readonly replicas?: number;
   readonly routerArgs?: readonly string[];
+  /** Further flags of a shard, by its number. */
+  readonly shardArgsOf?: (shard: number) => readonly string[];
   /** What is published before the start; without it `prepare` fills the data folder. */
   readonly records?: Records;
   readonly sliceCount?: number;
@@ -65,6 +67,7 @@ export class TestCluster {
       replicas: options.replicas ?? 1,
       logLevel: 'silent',
       routerArgs: options.routerArgs ?? [],
+      shardArgsOf: (name, names) => options.shardArgsOf?.(names.indexOf(name)) ?? [],
       onEvent: (message) => this.events.push(message),
     });
   }

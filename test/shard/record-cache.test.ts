@@ -40,6 +40,19 @@ class TextCache extends RecordCache {
     return this.preload(this.#hashOf(Buffer.from(key, 'latin1')), source, 0, key.length, source.length, { heat });
   }
 
+  /** Compares what it has of the key with what is true. */
+  checkAgainst(key: string, value: string): void {
+    const source = Buffer.from(key + value, 'latin1');
+    this.check(this.#hashOf(Buffer.from(key, 'latin1')), source, 0, key.length, source.length);
+  }
+
+  /** Its memory, for a test that changes it. */
+  get memory(): Buffer {
+    this.set('somebody', '');
+    this.get('somebody');
+    return this.#match.bytes;
+  }
+
   keys(): { key: string; heat: number }[] {
     return Array.from(this.residentKeys(), ({ bytes, keyStart, keyEnd, heat }) => ({
       key: bytes.toString('latin1', keyStart, keyEnd),
@@ -216,6 +229,47 @@ describe('what a record cache takes', () => {
     );
     expect(cache.stats).toEqual(stats);
     expect(cache.get('a')).toBe('b');
+  });
+});
+
+describe('bits that flip in its memory', () => {
+  const textOf = (i: number): string => `value ${i} `.repeat(1 + (i % 7));
+  const fill = (cache: TextCache, from: number): void => {
+    for (let i = from; i < from + 400; i++) if (cache.get(`key ${i}`) === undefined) cache.set(`key ${i}`, textOf(i));
+  };
+  const seed = Number(process.env.TEST_SEED ?? Date.now() % 2 ** 32);
+
+  test(`each is harmless after a check of all records, and whatever is asked and put before it: TEST_SEED=${seed}`, () => {
+    const random = randomNumbers(seed);
+    let found = 0;
+    for (let round = 0; round < 60; round++) {
+      const cache = new TextCache({ bytes: 32 * KiB, recordSize: 40 });
+      fill(cache, 0);
+      const { memory } = cache;
+      memory[Math.floor(random() * memory.length)]! ^= 1 << Math.floor(8 * random());
+      fill(cache, 100);
+      for (let i = 0; i < 500; i++) cache.checkAgainst(`key ${i}`, textOf(i));
+      cache.checkAgainst('somebody', '');
+      found += cache.stats.faults;
+      const wrong = Array.from({ length: 500 }, (_, i) => i).filter((i) => ![undefined, textOf(i)].includes(cache.get(`key ${i}`)));
+      expect(wrong).toEqual([]);
+      const { entries, bytesUsed } = cache.stats;
+      expect([entries >= 0, bytesUsed >= 0, bytesUsed <= cache.bytes]).toEqual([true, true, true]);
+    }
+    expect(found).toBeGreaterThan(5);
+  });
+
+  test('a value that changed is forgotten by its check with its set, the others stay', () => {
+    const cache = new TextCache({ bytes: 64 * KiB, recordSize: 40 });
+    for (let i = 0; i < 100; i++) cache.set(`key ${i}`, textOf(i));
+    const { memory } = cache;
+    memory[memory.indexOf(textOf(6))]! ^= 1;
+    expect(cache.get('key 6')).not.toBe(textOf(6));
+    for (let i = 0; i < 100; i++) cache.checkAgainst(`key ${i}`, textOf(i));
+    expect([cache.stats.faults, cache.get('key 6')]).toEqual([1, undefined]);
+    expect(Array.from({ length: 100 }, (_, i) => cache.get(`key ${i}`)).filter((value) => value !== undefined).length).toBeGreaterThan(50);
+    cache.set('key 6', textOf(6));
+    expect(cache.get('key 6')).toBe(textOf(6));
   });
 });
 

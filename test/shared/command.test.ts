@@ -120,6 +120,21 @@ describe('a command line', () => {
     await expect(parse(args)).rejects.toMatchObject({ code: 'usage' });
   });
 
+  test.each([
+    ['--data', ['--data', 'a', '--data', 'b']],
+    ['--members', ['--members', 'http://a', '--members=http://b', '--members', 'http://c']],
+    ['--cache-size', ['--cache-size', '1', '--cacheSize', '2']],
+    ['--bad-lines', ['--bad-lines', 'skip', '--bad-lines', 'skip']],
+    ['--port', ['--port', '1', '--port', '2']],
+    ['--log-level', ['--log-level', 'info', '--log-level', 'warn']],
+  ])('that gives %s more than once is wrong usage that names it; lists may be given so', async (flag, args) => {
+    await expect(parse(['try', 'a', '--replicas', '1', ...args])).rejects.toMatchObject({
+      code: 'usage',
+      message: expect.stringContaining(`${flag}: given ${args.filter((arg) => arg.startsWith('--')).length} times, once is allowed`),
+    });
+    expect(await parse(['try', 'a', '--replicas', '1', '--tag', 'a', '--tag', 'b'])).toMatchObject({ tag: ['a', 'b'] });
+  });
+
   test('that ends with a flag without its value is refused', async () => {
     await expect(parse(['try', 'a', '--replicas', '1', '--data'])).rejects.toThrow(/data/);
   });

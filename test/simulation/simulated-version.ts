@@ -1,8 +1,7 @@
 // A version in a simulated shard: what held-version.ts is, as an array of states.
 
-import type { SliceState } from '../../shard/held-version.ts';
+import { reportOf, type SliceState } from '../../shard/held-version.ts';
 import type { SliceIndex } from '../../shared/key-hash.ts';
-import { rangesOf } from '../../shared/slice-ranges.ts';
 import type { VersionReport } from '../../shared/status-report.ts';
 
 export class SimulatedVersion {
@@ -55,24 +54,10 @@ export class SimulatedVersion {
 
   /** The same object as long as nothing has changed: comparing reports is most of what a simulation does. */
   report(inUse: boolean): VersionReport {
-    const isEnding = this.#endsFromReport !== undefined;
-    const settled = this.isSettled && !isEnding;
+    const settled = this.isSettled && this.#endsFromReport === undefined;
     const known = this.#report;
     if (known?.sequence === this.sequence && known.inUse === inUse && known.settled === settled) return known;
-    const having = (...states: readonly SliceState[]) => rangesOf(this.sliceCount, (i) => states.includes(this.states[i]!));
-    this.#report = {
-      id: this.id,
-      sequence: this.sequence,
-      sliceCount: this.sliceCount,
-      slices: {
-        kept: isEnding ? [] : having('kept'),
-        loading: isEnding ? [] : having('queued', 'loading'),
-        yielding: isEnding ? having('kept', 'yielding') : having('yielding'),
-        corrupt: having('corrupt'),
-      },
-      settled,
-      inUse,
-    };
+    this.#report = reportOf(this, inUse);
     return this.#report;
   }
 }

@@ -6,6 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { judgeStatus, untilServed } from '../../../deploy/publish/served.ts';
+import { listVersions } from '../../../deploy/publish/version-list.ts';
 import { waitSettingsIn } from '../../../deploy/publish/wait-flags.ts';
 import { readCurrent } from '../../../shared/data-set.ts';
 import { publishRecords } from '../../data-sets.ts';
@@ -97,6 +98,35 @@ test('publish, versions, rollback, pin and prune say what they did, and fail wit
   const pruned = await run('prune', '--dry-run', '--json');
   expect(pruned).toMatchObject({ exitCode: 0, stderr: expect.stringContaining('no --members') });
   expect(JSON.parse(pruned.stdout)).toMatchObject({ dryRun: true, removed: [] });
+  await run('backup', '--to', join(folder, 'place'));
+  const ofBackup = await run('prune', '--backup', join(folder, 'place'), '--keep', '1', '--json');
+  expect(JSON.parse(ofBackup.stdout)).toMatchObject({
+    dryRun: false,
+    removed: [],
+    kept: [{ id: first.id, reason: 'the latest there' }],
+    removedSlices: 0,
+  });
+});
+
+test('a split while a version is pinned fails, or with --if-pinned keep only says so; the new version is in place either way', async () => {
+  const dataDir = join(await makeFolder(), 'data');
+  const split = async (records: string, ...args: string[]): ReturnType<typeof runPavostore> =>
+    await runPavostore(['split', '-', '--data', dataDir, '--slices', '2', '--json', ...args], records);
+  const first = JSON.parse((await split('a 1\n')).stdout) as { id: string };
+  await runPavostore(['pin', '--data', dataDir]);
+  const pinned = await readCurrent(dataDir);
+
+  expect(await split('a 2\n')).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('[version_pinned]') });
+  const kept = await split('a 3\n', '--if-pinned', 'keep');
+  expect(kept).toMatchObject({ exitCode: 0, stderr: expect.stringContaining(`version ${first.id} is pinned and stays published`) });
+  const report = JSON.parse(kept.stdout) as { id: string; published: boolean };
+  expect(report.published).toBe(false);
+  expect(await readCurrent(dataDir)).toEqual(pinned);
+  expect((await listVersions(dataDir)).versions.map(({ id }) => id)).toContain(report.id);
+  // What is pinned already is no other case, and without a pin the flag changes nothing.
+  expect(await split('a 1\n', '--if-pinned', 'keep')).toMatchObject({ exitCode: 0 });
+  await runPavostore(['unpin', '--data', dataDir]);
+  expect(JSON.parse((await split('a 3\n', '--if-pinned', 'keep')).stdout)).toMatchObject({ id: report.id, published: true });
 });
 
 test('routers and the time to wait are checked before anything is done', () => {

@@ -1,6 +1,6 @@
 import { cp, mkdir, readdir, readFile, rename, stat, truncate, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { nextCurrent } from '../../../deploy/publish/announcement.ts';
 import { type Disk, realDisk } from '../../../deploy/publish/disk.ts';
 import { openPublishLock } from '../../../deploy/publish/publish-lock.ts';
@@ -8,6 +8,7 @@ import { openTemporaryFolder, removeStaleFolders } from '../../../deploy/publish
 import { verifyDataSet } from '../../../deploy/verify/verify.ts';
 import { currentPath, readCurrent, slicePath, versionPath } from '../../../shared/data-set.ts';
 import { limits } from '../../../shared/limits.ts';
+import { sliceHeaderSize } from '../../../shared/slice-layout.ts';
 import { publishRecords } from '../../data-sets.ts';
 import { findDebris, makeFolder } from '../data-folder.ts';
 import { makeDataDir, newRecords, oldRecords, prepare, publish } from './prepared-version.ts';
@@ -90,6 +91,28 @@ describe('publishing', () => {
     const dataDir = await makeDataDir();
     await expect(publish(await prepare(dataDir, new Map()))).rejects.toMatchObject({ code: 'version_refused' });
     expect((await readdir(dataDir)).sort()).toEqual(['publications.json', 'versions']);
+  });
+
+  test.each([
+    ['header', 'here'],
+    ['directory', 'here'],
+    ['records', 'here'],
+    ['records', 'in threads'],
+  ] as const)('refuses one whose %s is not what was written, read back %s, and keeps the one before', async (where, place) => {
+    if (place === 'in threads') vi.spyOn(limits, 'readBackHereMax', 'get').mockReturnValue(0 as typeof limits.readBackHereMax);
+    onTestFinished(() => void vi.restoreAllMocks());
+    const dataDir = await makeDataDir();
+    const { current } = await publish(await prepare(dataDir, oldRecords));
+    const prepared = await prepare(dataDir, newRecords);
+    const sliceIndex = prepared.manifest.identity.slices.findIndex(({ entries }) => entries > 0);
+    const path = slicePath(prepared.versionDir, sliceIndex);
+    const bytes = await readFile(path);
+    bytes[{ header: 40, directory: sliceHeaderSize + 1, records: bytes.length - 1 }[where]]! ^= 8;
+    await writeFile(path, bytes);
+    const refused = publish(prepared);
+    await expect(refused).rejects.toMatchObject({ code: 'version_refused' });
+    await expect(refused).rejects.toThrow(/it does not verify: .*versions.[0-9a-f]{32}.slices.\d+\.slice/);
+    expect(await readCurrent(dataDir)).toEqual(current);
   });
 
   test('can leave current as it is', async () => {

@@ -146,7 +146,12 @@ test('the report is for people, or JSON for machines; --no-publish leaves what i
 
 test('wrong usage ends with exit code 2, a failure with 1; the message is on standard error', async () => {
   const dataDir = join(await makeFolder(), 'data');
-  const wrong = [['split'], ['split', '-', '--slices', '3'], ['split', '-', '--duplicates', 'both']];
+  const wrong = [
+    ['split'],
+    ['split', '-', '--slices', '3'],
+    ['split', '-', '--duplicates', 'both'],
+    ['split', '-', '--separator', 'tab', '--separator', ','],
+  ];
   const usage = await Promise.all(wrong.map((args) => runPavostore([...args, '--data', dataDir], 'a 1\n')));
   for (const { exitCode, stdout, stderr } of usage) {
     expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: '' });
