@@ -67,8 +67,7 @@ export function markersOf(document: string): string[] {
 export function drawPlots(results: Results): Map<string, string> {
   const drawn = new Map<string, string>();
   for (const [name, result] of results) {
-    const plot = plotOf(name);
-    if (plot) drawn.set(name, plot.draw(result as never));
+    for (const { ending, draw } of plotsOf(name)) drawn.set(`${name}${ending}`, draw(result as never));
   }
   return drawn;
 }
@@ -79,16 +78,15 @@ export function tableOf(name: string, result: object): string {
 }
 
 function blockOf(name: string, result: { readonly about: About }): string {
-  const plot = plotOf(name);
-  const image = plot ? `![${plot.title}](benchmarks/${name}.svg)\n\n` : '';
+  const images = plotsOf(name).map(({ ending, title }) => `![${title}](benchmarks/${name}${ending}.svg)\n\n`);
   const { date, commit, command, note } = result.about;
   const origin = `${date}, commit ${commit}: \`${command}\`.${note === undefined ? '' : ` ${note}`}`;
-  return `${image}${tableOf(name, result)}\n${origin}\n`;
+  return `${images.join('')}${tableOf(name, result)}\n${origin}\n`;
 }
 
-function plotOf(name: string) {
+function plotsOf(name: string) {
   const benchmark = benchmarkOf(name);
-  return benchmark in plots ? plots[benchmark as keyof typeof plots] : undefined;
+  return benchmark in plots ? plots[benchmark as keyof typeof plots] : [];
 }
 
 /** The longest benchmark's name that this one is or begins with; throws when there is none. */
