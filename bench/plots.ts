@@ -3,27 +3,31 @@
 import type { CpuPerGetResult } from './cpu-per-get.ts';
 import type { MemoryResult } from './memory.ts';
 import type { MemoryShardResult } from './memory-shard.ts';
-import { barChart, lineChart } from './plot.ts';
+import { type Bar, barChart, lineChart } from './plot.ts';
 import type { ScalingResult } from './scaling.ts';
+import type { ServingLoad } from './serving.ts';
 import type { SoakResult, SoakSeries } from './soak.ts';
 import type { SplitBenchResult } from './split.ts';
 
-/** What stands for the plot where it is not seen, and its SVG. A benchmark with several has them in files with a suffix. */
-export type Plot = { readonly title: string; readonly suffix?: string; readonly draw: (result: never) => string };
+/** `ending` comes after the result's name in the plot's; `title` stands for it where it is not seen; `draw` gives its SVG. */
+type Plot<Result> = { readonly ending: string; readonly title: string; readonly draw: (result: Result) => string };
 
 /** By the name of the benchmark. */
 export const plots = {
-  'cpu-per-get': [{ title: 'CPU per GET', draw: drawCpuPerGet }],
-  memory: [{ title: 'Memory per entry', draw: drawMemory }],
-  'memory-shard': [{ title: 'Hits', draw: drawMemoryShard }],
-  scaling: [{ title: 'Scaling', draw: drawScaling }],
+  'cpu-per-get': [{ ending: '', title: 'CPU per GET', draw: drawCpuPerGet }] satisfies Plot<CpuPerGetResult>[],
+  memory: [{ ending: '', title: 'Memory per entry', draw: drawMemory }] satisfies Plot<MemoryResult>[],
+  'memory-shard': [{ ending: '', title: 'Hits', draw: drawMemoryShard }] satisfies Plot<MemoryShardResult>[],
+  scaling: [
+    { ending: '-cpu', title: 'CPU per GET as entries and shards grow', draw: drawScalingCpu },
+    { ending: '-rate', title: 'GETs a second as entries and shards grow', draw: drawScalingRate },
+  ] satisfies Plot<ScalingResult>[],
   soak: [
-    { title: 'Resident memory', suffix: 'memory', draw: drawSoakMemory },
-    { title: 'Open descriptors', suffix: 'descriptors', draw: drawSoakDescriptors },
-    { title: 'Delay of event loops', suffix: 'loop-delay', draw: drawSoakLoopDelay },
-  ],
-  split: [{ title: 'Split', draw: drawSplit }],
-} as const satisfies Readonly<Record<string, readonly Plot[]>>;
+    { ending: '-memory', title: 'Resident memory', draw: drawSoakMemory },
+    { ending: '-descriptors', title: 'Open descriptors', draw: drawSoakDescriptors },
+    { ending: '-loop-delay', title: 'Delay of event loops', draw: drawSoakLoopDelay },
+  ] satisfies Plot<SoakResult>[],
+  split: [{ ending: '', title: 'Split', draw: drawSplit }] satisfies Plot<SplitBenchResult>[],
+} as const;
 
 const isOurs = (label: string): boolean => label.startsWith('Pavostore');
 
@@ -60,12 +64,21 @@ function drawMemory({ entries, rows }: MemoryResult): string {
   return barChart({ title: `Bytes an entry above key and value, ${entries / 1e6} M entries`, unit: 'B', bars, isOurs });
 }
 
-function drawScaling({ points }: ScalingResult): string {
-  const bars = points.map(({ entries, shards, uniform }) => ({
-    label: `${entries / 1e6} M entries, ${shards} ${shards === 1 ? 'shard' : 'shards'}`,
-    value: uniform.routerUs + uniform.shardsUs,
-  }));
+function drawScalingCpu(result: ScalingResult): string {
+  const bars = scalingBars(result, ({ routerUs, shardsUs }) => routerUs + shardsUs);
   return barChart({ title: 'CPU per GET of router and shards, uniform, default settings', unit: 'us', bars, isOurs: () => true });
+}
+
+function drawScalingRate(result: ScalingResult): string {
+  const bars = scalingBars(result, ({ perSecond }) => perSecond);
+  return barChart({ title: 'GETs a second, 64 connections that wait, uniform', unit: 'a second', bars, isOurs: () => true });
+}
+
+function scalingBars({ points }: ScalingResult, figureOf: (load: ServingLoad) => number): Bar[] {
+  return points.map(({ entries, shards, uniform }) => ({
+    label: `${entries / 1e6} M entries, ${shards} ${shards === 1 ? 'shard' : 'shards'}`,
+    value: figureOf(uniform),
+  }));
 }
 
 function drawMemoryShard({ cold, warm }: MemoryShardResult): string {

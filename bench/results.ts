@@ -7,7 +7,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type Plot, plots } from './plots.ts';
+import { plots } from './plots.ts';
 import { tables } from './tables.ts';
 
 /** What is measured: each has its table. */
@@ -72,7 +72,7 @@ export function markersOf(document: string): string[] {
 export function drawPlots(results: Results): Map<string, string> {
   const drawn = new Map<string, string>();
   for (const [name, result] of results) {
-    for (const plot of plotsOf(name)) drawn.set(fileOf(name, plot), plot.draw(result as never));
+    for (const { ending, draw } of plotsOf(name)) drawn.set(`${name}${ending}`, draw(result as never));
   }
   return drawn;
 }
@@ -83,20 +83,15 @@ export function tableOf(name: string, result: object): string {
 }
 
 function blockOf(name: string, result: { readonly about: About }): string {
-  const images = plotsOf(name).map((plot) => `![${plot.title}](benchmarks/${fileOf(name, plot)}.svg)\n\n`);
+  const images = plotsOf(name).map(({ ending, title }) => `![${title}](benchmarks/${name}${ending}.svg)\n\n`);
   const { date, commit, command, note } = result.about;
   const origin = `${date}, commit ${commit}: \`${command}\`.${note === undefined ? '' : ` ${note}`}`;
   return `${images.join('')}${tableOf(name, result)}\n${origin}\n`;
 }
 
-function plotsOf(name: string): readonly Plot[] {
+function plotsOf(name: string) {
   const benchmark = benchmarkOf(name);
   return benchmark in plots ? plots[benchmark as keyof typeof plots] : [];
-}
-
-/** The plot's file, without the ending. */
-function fileOf(name: string, { suffix }: Plot): string {
-  return suffix === undefined ? name : `${name}-${suffix}`;
 }
 
 /** The longest benchmark's name that this one is or begins with; throws when there is none. */

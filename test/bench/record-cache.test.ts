@@ -1,14 +1,17 @@
 import { expect, test } from 'vitest';
 import { benchRecordCache } from '../../bench/record-cache.ts';
+import { expectTable } from './expect-table.ts';
 
 test('the benchmark of the record cache runs in a small size, beats LRU and stays near perfect', async () => {
   const lines: string[] = [];
-  const { even, uneven, costs } = await benchRecordCache({
+  const result = await benchRecordCache({
     records: 50_000,
     asks: 600_000,
     timedBytes: 2_000_000,
     log: (line) => lines.push(line),
   });
+  const { even, uneven, costs } = result;
+  expectTable('record-cache', result);
   for (const { hitRatio, lruCacheHitRatio, perfectHitRatio } of [even, uneven]) {
     expect(hitRatio).toBeGreaterThan(perfectHitRatio - 0.035);
     expect(hitRatio).toBeLessThan(perfectHitRatio + 0.01);

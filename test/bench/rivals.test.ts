@@ -4,6 +4,7 @@ import { expect, test } from 'vitest';
 import { benchCpuPerGet } from '../../bench/cpu-per-get.ts';
 import { benchMemory } from '../../bench/memory.ts';
 import { benchScaling } from '../../bench/scaling.ts';
+import { expectTable } from './expect-table.ts';
 
 const log = (): void => {};
 
@@ -16,6 +17,7 @@ test('a cluster is measured against what else one could put before shards, every
     for (const figure of [frontUs, perSecond, half?.p50Ms ?? 1]) expect(figure).toBeGreaterThan(0);
   }
   expect(result.checked).toBeGreaterThanOrEqual(2_000);
+  expectTable('cpu-per-get', result);
 });
 
 test('values of 10 KiB are measured', { timeout: 120_000 }, async ({ skip }) => {
@@ -23,12 +25,15 @@ test('values of 10 KiB are measured', { timeout: 120_000 }, async ({ skip }) => 
   const result = await benchScaling({ sizes, shardCounts: [2], valueSize: 10_240, seconds: 1, warmUpSeconds: 0, samples: 100, log });
   if (!result) return skip('wrk is not installed');
   expect(result.points.map(({ entries, shards, answeredExactly }) => [entries, shards, answeredExactly])).toEqual([[500, 2, 100]]);
+  expectTable('scaling', result);
 });
 
 test('what an entry takes in memory is measured beside rivals', { timeout: 120_000 }, async () => {
-  const { rows } = await benchMemory({ entries: 20_000, valueSize: 90, log });
+  const result = await benchMemory({ entries: 20_000, valueSize: 90, log });
+  const { rows } = result;
   const bytesOf = new Map(rows.map(({ name, bytesPerEntry }) => [name, bytesPerEntry]));
   expect(bytesOf.get('Pavostore')).toBeLessThan(6);
   for (const [name, bytes] of bytesOf) if (name !== 'Pavostore') expect(bytes, name).toBeGreaterThan(10);
   expect(bytesOf.has('Map')).toBe(true);
+  expectTable('memory', result);
 });

@@ -7,6 +7,7 @@ import { benchRedis } from '../../bench/redis.ts';
 import { benchServing } from '../../bench/serving.ts';
 import { benchSwap } from '../../bench/swap.ts';
 import { createHttpServer, listen } from '../../shared/http-server.ts';
+import { expectTable } from './expect-table.ts';
 
 const log = (): void => {};
 
@@ -16,17 +17,20 @@ test('a small cluster is measured, every sampled answer right', { timeout: 120_0
   expect([result.answeredExactly, result.answeredMissing]).toEqual([500, 500]);
   expect(result.openLoop.statuses[200]).toBe(result.openLoop.requests);
   expect(result.mget.keysPerSecond).toBeGreaterThan(0);
+  expectTable('serving', result);
 });
 
 test('Redis is measured with the same records', { timeout: 120_000 }, async ({ skip }) => {
   const result = await benchRedis({ entries: 5_000, valueSize: 90, seconds: 1, log });
   if (!result) return skip('redis is not installed');
   expect(result.overheadPerEntry).toBeGreaterThan(20);
+  expectTable('redis', result);
 });
 
 test('a shard with less memory than data is measured, sampled values right', { timeout: 120_000 }, async () => {
   const result = await benchMemoryShard({ entries: 200_000, asks: 100_000, memoryShare: 0.8, log });
   expect(result.valuesChecked).toBeGreaterThan(500);
+  expectTable('memory-shard', result);
   expect(result.hitRatio).toBeGreaterThan(0.5);
 });
 
