@@ -18,6 +18,7 @@ export const noAnswers = (): AnswerCounts => ({ found: 0, missing: 0, notHeld: 0
 const match: Match = { valueStart: 0, valueEnd: 0 };
 const place: BucketPlace = { start: 0, end: 0 };
 const statuses = new Uint8Array(limits.batchKeysMax);
+const hashes = new Uint32Array(limits.batchKeysMax);
 /** Of the key that is still to be looked for: its bucket; then of its value, in `sliceOf`. */
 const starts = new Uint32Array(limits.batchKeysMax);
 const ends = new Uint32Array(limits.batchKeysMax);
@@ -34,25 +35,33 @@ export function answerBatch(version: HeldVersion | undefined, request: BatchRequ
 }
 
 /**
- * In three passes, each over the whole batch, so that the processor waits for the memory of many keys at once, not of one after the other:
- * find the buckets, touch them, search them.
+ * In passes, each over the whole batch, so that the processor waits for the memory of many keys at once, not of one after the other: choose the
+ * slices, find the buckets, touch them, search them.
  */
 function lookUpAll(version: HeldVersion, request: BatchRequest, counts: AnswerCounts): number {
-  findBuckets(version, request, counts);
+  chooseSlices(version, request, counts);
+  findBuckets(version, request.count, counts);
   touchBuckets(request.count);
   return searchBuckets(version, request, counts);
 }
 
-function findBuckets(version: HeldVersion, { bytes, keyStarts, count }: BatchRequest, counts: AnswerCounts): void {
+function chooseSlices(version: HeldVersion, { bytes, keyStarts, count }: BatchRequest, counts: AnswerCounts): void {
   const { slices, sliceBits } = version;
   for (let i = 0; i < count; i++) {
     const hash = keyHash32(bytes, keyStarts[i]!, keyStarts[i + 1]! - 2);
     const sliceIndex = sliceIndexOf(hash, sliceBits);
     const slice = slices[sliceIndex] ?? version.askYielding(sliceIndex);
+    hashes[i] = hash;
     sliceOf[i] = slice;
-    if (!slice) statuses[i] = countAbsent(statusOfAbsent(version.stateOf(sliceIndex)), counts);
-    else if (findBucket(slice, hash, place)) {
-      statuses[i] = unsearched;
+    statuses[i] = slice ? unsearched : countAbsent(statusOfAbsent(version.stateOf(sliceIndex)), counts);
+  }
+}
+
+function findBuckets(version: HeldVersion, count: number, counts: AnswerCounts): void {
+  for (let i = 0; i < count; i++) {
+    if (statuses[i] !== unsearched) continue;
+    const slice = sliceOf[i]!;
+    if (findBucket(slice, hashes[i]!, place)) {
       starts[i] = place.start;
       ends[i] = place.end;
     } else statuses[i] = suspect(version, slice, counts);

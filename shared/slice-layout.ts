@@ -295,7 +295,8 @@ export function findInBucket(
     const valueStart = at + keySize;
     const next = valueStart + valueSize;
     if (next > end) return lookup.corrupt;
-    if (keySize === keySizeWanted) {
+    // Of keys of one size most differ in their last byte.
+    if (keySize === keySizeWanted && bytes[valueStart - 1] === keyBytes[keyEnd - 1]) {
       let i = 0;
       while (i < keySize && bytes[at + i] === keyBytes[keyStart + i]) i++;
       if (i === keySize) {
