@@ -100,7 +100,10 @@ describe.each([
   });
 
   test('what is damaged before, while and after the next version comes: nothing is wrong or fails, and the published one is whole each time', async () => {
-    expect((await careStatuses()).map(({ memory: { plan } }) => plan.slice(0, 7))).toEqual(['all in ', planned, 'all in ']);
+    await vi.waitFor(async () => {
+      const plans = (await careStatuses()).map(({ memory }) => memory.plan?.slice(0, 7));
+      expect(plans).toEqual(['all in ', planned, 'all in ']);
+    }, waiting);
     const endMs = performance.now() + 1_000 * chaosSeconds;
     let rounds = 0;
     for (; performance.now() < endMs; rounds++) {
