@@ -101,6 +101,6 @@ export class CheckedLoad {
 
   #fault(kind: FaultKind, what: string): void {
     this.faultCounts[kind]++;
-    if (this.faults.length < 20) this.faults.push(what);
+    if (this.faults.length < 20) this.faults.push(what.length > 500 ? `${what.slice(0, 300)} … ${what.slice(-150)}` : what);
   }
 }

@@ -23,7 +23,8 @@ export type CareStatus = {
   readonly healed: Readonly<Record<string, number>>;
   readonly fetched: Readonly<Record<string, number>>;
   readonly unmended: readonly unknown[];
-  readonly memory: { readonly plan: string };
+  /** The plan is null as long as nothing is served. */
+  readonly memory: { readonly plan: string | null };
   readonly scrubbed: { readonly slices: number; readonly passes: number };
 };
 
