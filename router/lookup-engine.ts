@@ -119,6 +119,7 @@ export class LookupEngine {
           onLate: (from, batch, nowMs) => this.#hedge(from, batch, nowMs),
           onStalled: (from) => this.#moveWaiting(from),
           onEjected: (from, underWay, nowMs) => this.#rescue(from, underWay, nowMs),
+          onCalm: (to, nowMs) => this.#relieve(to, nowMs),
           onProbeDue: (from) => this.#probesDue.add(from),
         },
       });
@@ -491,6 +492,15 @@ export class LookupEngine {
         const other = this.#otherFor(lane, lookup);
         if (other && !other.isAvoided && this.#sendTwice(lookup, other, batch, nowMs)) this.counts.rescued++;
       }
+    }
+  }
+
+  /** The member may be asked again: what others, who stand still, could give to nobody while it was avoided as well, they can give to it. */
+  #relieve(calm: MemberLane, nowMs: number): void {
+    for (const lane of this.#lanes.values()) {
+      if (lane === calm || !lane.isAvoided) continue;
+      if (lane.health.isEjected) this.#rescue(lane, lane.underWay, nowMs);
+      else this.#moveWaiting(lane);
     }
   }
 

@@ -34,6 +34,8 @@ export type LaneEvents = {
   readonly onStalled: (lane: MemberLane) => void;
   /** The member is left alone from now on, where others hold its slices. */
   readonly onEjected: (lane: MemberLane, underWay: readonly LaneBatch[], nowMs: number) => void;
+  /** The member is no longer avoided: it may take what others, who stand still, have not been able to give away. */
+  readonly onCalm: (lane: MemberLane, nowMs: number) => void;
   /** An ejected member may be tried with one key. */
   readonly onProbeDue: (lane: MemberLane) => void;
 };
@@ -130,6 +132,10 @@ export class MemberLane {
 
   get batchesInFlight(): number {
     return this.#underWay.size;
+  }
+
+  get underWay(): readonly LaneBatch[] {
+    return [...this.#underWay];
   }
 
   /** Late just now, or ejected: others are asked first. */
@@ -371,14 +377,18 @@ export class MemberLane {
 
   /** What the health says, as the choice of a holder reads it for every key; and the timer of the next probe. */
   #follow(nowMs: number): void {
+    const wasAvoided = this.#isAvoided;
     this.#isAvoided = this.#isStalled || this.health.isEjected;
     this.#isGone = this.health.isGone(nowMs);
     clearTimeout(this.#probeTimer);
     this.#probeTimer = undefined;
     const { probeDueMs } = this.health;
-    if (probeDueMs === Number.POSITIVE_INFINITY || this.#isClosed) return;
-    this.#probeTimer = setTimeout(() => this.#events.onProbeDue(this), Math.max(0, probeDueMs - nowMs));
-    this.#probeTimer.unref();
+    if (this.#isClosed) return;
+    if (probeDueMs !== Number.POSITIVE_INFINITY) {
+      this.#probeTimer = setTimeout(() => this.#events.onProbeDue(this), Math.max(0, probeDueMs - nowMs));
+      this.#probeTimer.unref();
+    }
+    if (wasAvoided && !this.#isAvoided) this.#events.onCalm(this, nowMs);
   }
 }
 

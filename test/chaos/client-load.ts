@@ -43,6 +43,7 @@ export class ClientLoad {
   readonly #keys: readonly string[];
   readonly #running: Promise<void>[];
   #tookMs: number[] = [];
+  readonly #allTookMs: number[] = [];
   #count = 0;
   #stopped = false;
 
@@ -62,6 +63,11 @@ export class ClientLoad {
     const latencies = latenciesOf(this.#tookMs);
     this.#tookMs = [];
     return latencies;
+  }
+
+  /** Of all answers since the start. */
+  get latencies(): Latencies {
+    return latenciesOf(this.#allTookMs);
   }
 
   async stop(): Promise<void> {
@@ -95,7 +101,9 @@ export class ClientLoad {
     try {
       connection.write(getRequest(`/get?key=${percentEncode(key)}`));
       const { status, headers, body } = await connection.next();
-      this.#tookMs.push(performance.now() - startMs);
+      const tookMs = performance.now() - startMs;
+      this.#tookMs.push(tookMs);
+      this.#allTookMs.push(tookMs);
       const value = this.#options.records.get(key);
       if (status >= 500) fail(this.failures, status, body.toString());
       else if (value ? status !== 200 || !body.equals(value) : status !== 404) fail(this.wrong, status, body.toString().slice(0, 200));

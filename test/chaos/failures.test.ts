@@ -150,12 +150,68 @@ test('random kills, stops and restarts of shards: nothing wrong, nothing failed'
   console.log(`undisturbed: ${formatLatencies(undisturbed)}\nover the run: ${formatLatencies(disturbed)}`);
   expect(running.wrong).toEqual([]);
   expect(running.failures).toEqual([]);
-  for (const router of routers) {
-    const { keys, members } = (await statusOf(router)) as unknown as { keys: { sentTwice: number }; members: { keys: number }[] };
-    const sent = members.reduce((sum, member) => sum + member.keys, 0);
-    expect(keys.sentTwice).toBeLessThanOrEqual(limits.retryReserveKeys + limits.retryShare * sent);
-  }
+  for (const router of routers) await expectWithinBudget(router);
 });
+
+/** Keys sent twice, and what the budget allows for. */
+async function expectWithinBudget(router: string): Promise<{ sentTwice: number; budget: number }> {
+  const { keys, members } = (await statusOf(router)) as unknown as { keys: { sentTwice: number }; members: { keys: number }[] };
+  const sent = members.reduce((sum, member) => sum + member.keys, 0);
+  const budget = limits.retryReserveKeys + limits.retryShare * sent;
+  expect(keys.sentTwice).toBeLessThanOrEqual(budget);
+  return { sentTwice: keys.sentTwice, budget: Math.round(budget) };
+}
+
+test('a shard that stands still: nothing wrong, nothing failed, and soon as fast as before', {
+  timeout: 1_000 * chaosSeconds + 120_000,
+}, async () => {
+  const running = startLoad();
+  await pause(2_000);
+  const undisturbed = running.takeLatencies();
+  const random = randomFrom(seed);
+  const calmAfterMs: number[] = [];
+  const startedMs = performance.now();
+  // Once in the short form.
+  do {
+    const { pid } = cluster.cluster.shards[random() % 3]!;
+    process.kill(pid!, 'SIGSTOP');
+    try {
+      calmAfterMs.push(await untilCalm(running, 2 * undisturbed.p99Ms, 4_000));
+    } finally {
+      process.kill(pid!, 'SIGCONT');
+    }
+    await untilAllAreBack();
+    running.takeLatencies();
+  } while (performance.now() - startedMs < 500 * (chaosSeconds - 25));
+  await running.stop();
+  const all = running.latencies;
+  console.log(`undisturbed: ${formatLatencies(undisturbed)}\nwith a shard that stands still: ${formatLatencies(all)}`);
+  console.log(
+    `p99.9 is ${((100 * all.p999Ms) / limits.deadlineDefaultMs).toFixed(0)} % of the deadline; p99 below twice the undisturbed after ` +
+      `${calmAfterMs.map((ms) => (ms / 1_000).toFixed(2)).join(', ')} s`,
+  );
+  for (const router of routers) {
+    const { sentTwice, budget } = await expectWithinBudget(router);
+    console.log(`${router}: ${sentTwice} keys sent twice, since the start; the budget allows for ${budget}`);
+  }
+  expect(running.wrong).toEqual([]);
+  expect(running.failures).toEqual([]);
+  expect(all.p999Ms).toBeLessThan(1.2 * limits.deadlineDefaultMs);
+});
+
+/** How long it took until the p99 of a quarter of a second was below the bound, and stayed so; at the most `forMs`, which it lasts in any case. */
+async function untilCalm(running: ClientLoad, p99BelowMs: number, forMs: number): Promise<number> {
+  const startedMs = performance.now();
+  let calmSinceMs: number | undefined;
+  while (performance.now() - startedMs < forMs) {
+    const fromMs = performance.now() - startedMs;
+    await pause(250);
+    const { count, p99Ms } = running.takeLatencies();
+    if (count === 0 || p99Ms >= p99BelowMs) calmSinceMs = undefined;
+    else calmSinceMs ??= fromMs;
+  }
+  return calmSinceMs ?? forMs;
+}
 
 test('a killed router: clients that know two lose only what was under way in it', async () => {
   const running = startLoad();

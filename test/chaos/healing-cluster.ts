@@ -62,6 +62,10 @@ export class HealingCluster {
     await child.start();
   }
 
+  pidOf(shard: number): number {
+    return this.#shards[shard]!.pid!;
+  }
+
   async stopShard(shard: number): Promise<void> {
     await this.#shards[shard]!.stop();
   }

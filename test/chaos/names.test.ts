@@ -78,7 +78,11 @@ test.skipIf(skipped !== undefined)('answers that vanish drop nobody who is alive
   const load = new ClientLoad({ routers: [address], records, absent: ['nobody'], connections: 8, seed });
   const [first, second, third] = shards.map((shard) => network.addressOf(shard)) as [string, string, string];
   const troubles: NameAnswer[] = ['no such name', 'failure', 'silence', [], [first], [second]];
-  const order = troubles.map((answer) => ({ answer, at: random() })).sort((a, b) => a.at - b.at);
+  // Four of them in the short form.
+  const order = troubles
+    .map((answer) => ({ answer, at: random() }))
+    .sort((a, b) => a.at - b.at)
+    .slice(0, process.env.CHAOS_SECONDS === undefined ? 4 : undefined);
   console.log(`order: ${order.map(({ answer }) => JSON.stringify(answer)).join(', ')}`);
   try {
     for (const { answer } of order) {
