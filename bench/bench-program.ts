@@ -1,4 +1,4 @@
-// A program of this folder as a process of its own, which sends its port when it listens.
+// A program of this folder as a process of its own, which sends its port when it listens, and ends when its parent is gone.
 
 import { fork } from 'node:child_process';
 import { once } from 'node:events';

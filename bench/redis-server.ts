@@ -112,8 +112,10 @@ export async function startWebdis(folder: string, redis: RedisServer): Promise<W
   return { address: `127.0.0.1:${port}`, pid: webdis.pid!, stop: () => stopChild(webdis) };
 }
 
+/** They have nothing to save; and webdis calls `exit` in its handler of SIGTERM, which need not come to an end. */
 async function stopChild(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null) return;
   const exited = once(child, 'exit');
-  child.kill();
+  child.kill('SIGKILL');
   await exited;
 }

@@ -86,6 +86,9 @@ export type LoadResult = {
   readonly p999Ms: number;
 };
 
+/** For reading its keys, and for the last answers. */
+const wrkGraceMs = 30_000;
+
 const resultLua = `
 function done(summary, latency, requests)
   local errors = summary.errors
@@ -136,7 +139,12 @@ ${resultLua}`,
 /** Closed-loop load by wrk, one thread: latencies are those of a client that waits, so a stall counts once. */
 export function runWrk(options: { script: string; address: string; connections: number; seconds: number }): LoadResult {
   const { script, address, connections, seconds } = options;
-  const output = execFileSync('wrk', ['-t1', `-c${connections}`, `-d${seconds}s`, '-s', script, `http://${address}`], { encoding: 'utf8' });
+  const output = execFileSync('wrk', ['-t1', `-c${connections}`, `-d${seconds}s`, '-s', script, `http://${address}`], {
+    encoding: 'utf8',
+    // This process waits for it and for nothing else: one that did not end would hold up everything.
+    timeout: 1_000 * seconds + wrkGraceMs,
+    killSignal: 'SIGKILL',
+  });
   const parts = /RESULT (\d+) ([\d.]+) (\d+) ([\d.]+) ([\d.]+) ([\d.]+)/.exec(output);
   if (!parts) throw new Error(`wrk printed no result:\n${output}`);
   const [requests, duration, failed, p50Ms, p99Ms, p999Ms] = parts.slice(1).map(Number) as [number, number, number, number, number, number];

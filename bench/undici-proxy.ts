@@ -40,3 +40,4 @@ function answerTo(reply: Reply): Dispatcher.DispatchHandler {
 
 await server.listen({ host: '127.0.0.1', port: 0 });
 process.send!((server.server.address() as { port: number }).port);
+process.once('disconnect', () => process.exit());
