@@ -24,6 +24,9 @@ export type SplitBenchOptions = {
   readonly log: (line: string) => void;
 };
 
+/** What GNU time counts in: what took less took this. */
+const timeTickSeconds = 0.01;
+
 /** A rival's medians, and medians of the pairs' ratios: what the split took over what the rival took. */
 export type RivalCost = RunCost & { readonly wallRatio: number; readonly cpuRatio: number };
 
@@ -136,8 +139,8 @@ function rivalOf(rounds: readonly Round[], name: Rival['name']): RivalCost | und
   if (pairs.length === 0) return undefined;
   return {
     ...mediansOf(pairs.map(({ rival }) => rival)),
-    wallRatio: median(pairs.map(({ split, rival }) => split.wallSeconds / rival.wallSeconds)),
-    cpuRatio: median(pairs.map(({ split, rival }) => split.cpuSeconds / rival.cpuSeconds)),
+    wallRatio: median(pairs.map(({ split, rival }) => split.wallSeconds / Math.max(rival.wallSeconds, timeTickSeconds))),
+    cpuRatio: median(pairs.map(({ split, rival }) => split.cpuSeconds / Math.max(rival.cpuSeconds, timeTickSeconds))),
   };
 }
 
