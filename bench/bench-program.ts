@@ -9,7 +9,11 @@ export type BenchProgram = { readonly address: string; readonly pid: number; sto
 /** `name` is the file's, without its ending. */
 export async function startProgram(name: string, args: readonly string[]): Promise<BenchProgram> {
   const child = fork(fileURLToPath(new URL(`${name}.ts`, import.meta.url)), args);
-  const [port] = (await once(child, 'message')) as [number];
+  const ended = once(child, 'exit').then(([code]) => {
+    throw new Error(`bench/${name}.ts ended with ${code} before it listened`);
+  });
+  const [port] = (await Promise.race([once(child, 'message'), ended])) as [number];
+  ended.catch(() => {});
   return {
     address: `127.0.0.1:${port}`,
     pid: child.pid!,

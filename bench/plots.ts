@@ -107,7 +107,7 @@ function drawSoakLoopDelay(result: SoakResult): string {
 }
 
 function drawSoak(
-  { series, minutes }: SoakResult,
+  { series, minutes, restartSeconds }: SoakResult,
   title: string,
   yLabel: string,
   valuesOf: (series: SoakSeries) => readonly number[],
@@ -116,5 +116,10 @@ function drawSoak(
     label,
     points: one.atSeconds.map((seconds, i) => [seconds / 60, valuesOf(one)[i]!] as const),
   }));
-  return lineChart({ title: `${title}, ${minutes} minutes under load, a restart each minute`, xLabel: 'minutes', yLabel, series: lines });
+  return lineChart({
+    title: `${title}, ${minutes} minutes under load, a restart each ${restartSeconds} s`,
+    xLabel: 'minutes',
+    yLabel,
+    series: lines,
+  });
 }

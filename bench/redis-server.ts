@@ -114,7 +114,7 @@ export async function startWebdis(folder: string, redis: RedisServer): Promise<W
 
 /** They have nothing to save; and webdis calls `exit` in its handler of SIGTERM, which need not come to an end. */
 async function stopChild(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null) return;
+  if (child.exitCode !== null || child.signalCode !== null) return;
   const exited = once(child, 'exit');
   child.kill('SIGKILL');
   await exited;

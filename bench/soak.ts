@@ -1,4 +1,4 @@
-// A cluster at half of what it can do, for half an hour: one process after the other is restarted or killed, every answer is checked, and what each process
+// A cluster at half of what one router of it can do, for half an hour: one process after the other is restarted or killed, every answer is checked, and what each process
 // takes is watched. Memory, descriptors or delays that grow show here, and nowhere sooner.
 
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -19,7 +19,7 @@ import { randomNumbers } from './zipf.ts';
 export type SoakOptions = {
   readonly entries: number;
   readonly minutes: number;
-  /** Requests a second; by default half of what the cluster does at most. */
+  /** Requests a second, through two routers; by default half of what one of them does at most. */
   readonly perSecond: number | undefined;
   /** One process is restarted in each; 0: none ever. */
   readonly restartSeconds: number;
@@ -54,6 +54,8 @@ export type SoakResult = {
   readonly replicas: number;
   readonly routers: number;
   readonly perSecond: number;
+  /** One process ended in each; 0: none ever. */
+  readonly restartSeconds: number;
   readonly requests: number;
   readonly answers: number;
   /** Wrong values and false 404s. */
@@ -192,7 +194,7 @@ async function soak(
   const failures = load.lost.filter((lost) => !lostWithRouters.includes(lost));
   for (const { status, said } of [...load.wrong, ...failures].slice(0, 10)) log(`soak: not as it should be: ${status} ${said}`);
   return {
-    ...{ entries, minutes, shards: shardCount, replicas, routers: routerCount, perSecond },
+    ...{ entries, minutes, shards: shardCount, replicas, routers: routerCount, perSecond, restartSeconds },
     requests: load.requests,
     answers: load.answers,
     wrong: load.wrong.length,

@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { childrenOf } from './process-cpu.ts';
 
 export function isInstalled(program: string): boolean {
@@ -12,9 +13,12 @@ export function isInstalled(program: string): boolean {
 }
 
 /** Debian puts nginx where users other than root do not look. */
-export function withSbin(): NodeJS.ProcessEnv {
+function withSbin(): NodeJS.ProcessEnv {
   return { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` };
 }
+
+/** How long a program may take to start. */
+const startMsMax = 30_000;
 
 export type Nginx = { readonly address: string; readonly workerPid: number; stop(): void };
 
@@ -65,8 +69,9 @@ export async function freePort(): Promise<number> {
   return port;
 }
 
+/** Throws when nobody does for `startMsMax`. */
 export async function untilListening(port: number): Promise<void> {
-  for (;;) {
+  for (const startedMs = performance.now(); performance.now() - startedMs < startMsMax; await pause(5)) {
     const socket = connect({ host: '127.0.0.1', port });
     const connected = await Promise.race([once(socket, 'connect').then(() => true), once(socket, 'error').then(() => false)]).catch(
       () => false,
@@ -74,6 +79,7 @@ export async function untilListening(port: number): Promise<void> {
     socket.destroy();
     if (connected) return;
   }
+  throw new Error(`nobody listens on port ${port} after ${startMsMax} ms`);
 }
 
 export type LoadResult = {

@@ -348,7 +348,7 @@ export class LookupEngine {
       if (--lookup.outstanding > 0) continue;
       const other =
         lookup.asks < limits.keyAsksMax ? chooseHolder(lookup.version.holdersOf(lookup.sliceIndex), lane, lookup.previousLane) : undefined;
-      if (!other?.hasRoom) {
+      if (!other?.hasRoom || other.isFullFor(lookup)) {
         this.#refuse(lookup);
         continue;
       }
@@ -381,8 +381,10 @@ export class LookupEngine {
 
   #flush(): void {
     this.#flushScheduled = false;
-    for (const lane of this.#dirty) lane.flush();
+    // What a flush gives to a lane that has been flushed already is for the next one.
+    const dirty = [...this.#dirty];
     this.#dirty.clear();
+    for (const lane of dirty) lane.flush();
   }
 
   #answeredEntry(lane: MemberLane, entry: LaneEntry, reply: ReplyCursor): void {

@@ -156,6 +156,7 @@ export class MemberLane {
 
   /** What waits here leaves at once, and more would. */
   get hasRoom(): boolean {
+    if (this.#pauseTimer) return false;
     return (
       !this.#isAvoided && this.#usualInFlight < limits.batchesInFlightMax && this.#window.hasRoom(this.#keysInFlight + this.#waiting.count)
     );

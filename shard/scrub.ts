@@ -167,15 +167,18 @@ export class Scrubber {
     const cacheScan = new CacheScan(version, slice);
     const scratch = Buffer.allocUnsafe(limits.scrubPieceSize);
     beginReading(slice);
+    let isReading = true;
     try {
       for await (const piece of piecesOfOpenFile(slice.fd, wanted.expected.bytes, limits.scrubPieceSize, scratch)) {
+        isReading = false;
         if (version.diskSlices[sliceIndex] !== slice) throw new SliceGone();
         scan.feed(piece);
         cacheScan.feed(piece);
         await this.#account(piece, throttle);
+        isReading = true;
       }
     } catch (error) {
-      if (error instanceof SliceGone || this.#closing.signal.aborted) throw error;
+      if (!isReading || this.#closing.signal.aborted) throw error;
       return (error as Error).message;
     } finally {
       endReading(slice);

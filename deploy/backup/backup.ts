@@ -68,7 +68,11 @@ export async function backupVersion(options: BackupOptions): Promise<BackupRepor
   // First of all what tells whether we may be here at all.
   await readLatest({ ...options, onWarning: undefined });
   await store.removeLeftovers();
-  const slices = await new SliceBackup(options, manifest).run();
+  const backup = new SliceBackup(options, manifest);
+  await backup.run();
+  await storeManifest(store, manifest, signal);
+  // A prune that ended meanwhile did not know of this version; one that ends later finds its manifest, and says what it lacks.
+  await backup.sendGone();
   await storeManifest(store, manifest, signal);
   const latest = current !== undefined && (await storeCurrent(options, current));
   const { identity, totals } = manifest;
@@ -80,7 +84,7 @@ export async function backupVersion(options: BackupOptions): Promise<BackupRepor
     sliceCount: identity.sliceCount,
     entries: totals.entries,
     sliceBytes: totals.sliceBytes,
-    ...slices,
+    ...backup.counts,
     seconds: (performance.now() - startedMs) / 1_000,
   };
 }
@@ -113,14 +117,25 @@ class SliceBackup {
     this.#wanted = Array.from(byDigest.values(), (slice) => ({ ...slice, isThere: false, isDamaged: false }));
   }
 
-  async run(): Promise<SliceCounts> {
+  get counts(): SliceCounts {
+    return this.#counts;
+  }
+
+  async run(): Promise<void> {
     const { parallel = limits.storeParallelDefault, deep = false } = this.#options;
     await forEachBounded(this.#wanted, Math.max(parallel, limits.storeLooksParallel), async (slice) => await this.#look(slice));
     this.#totalBytes = this.#wanted.reduce((sum, slice) => sum + this.#costOf(slice), 0);
     const toDo = this.#wanted.filter(({ isThere }) => deep || !isThere);
     this.#counts.foundSlices = this.#wanted.length - toDo.length;
     await forEachBounded(toDo, parallel, async (slice) => await this.#store(slice));
-    return this.#counts;
+  }
+
+  /** Looks once more at all slices, and sends those that are not there any more. */
+  async sendGone(): Promise<void> {
+    const { parallel = limits.storeParallelDefault } = this.#options;
+    await forEachBounded(this.#wanted, Math.max(parallel, limits.storeLooksParallel), async (slice) => await this.#look(slice));
+    const gone = this.#wanted.filter(({ isThere }) => !isThere);
+    await forEachBounded(gone, parallel, async (slice) => await this.#store(slice));
   }
 
   async #look(slice: WantedSlice): Promise<void> {

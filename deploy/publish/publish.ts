@@ -69,9 +69,10 @@ export async function publishVersion(options: PublishOptions): Promise<PublishRe
   return await withPublisher(options, async (publisher) => {
     const reused = await placeVersion(publisher, versionDir, manifest);
     signal?.throwIfAborted();
-    if (!options.publish || (options.ifPinned === 'keep' && (await isKeptByPin(publisher, id)))) return { current: undefined, reused };
+    if (!options.publish) return { current: undefined, reused };
     // By then it has its place.
     const problems = reused ? [] : found.map((problem) => problem.replaceAll(versionDir, versionPath(options.dataDir, id)));
+    if (problems.length === 0 && options.ifPinned === 'keep' && (await isKeptByPin(publisher, id))) return { current: undefined, reused };
     const { replaces, sequenceAfter } = options;
     const current = await validateAndAnnounce(publisher, { act, id, problems, guards, replaces, sequenceAfter });
     return { current, reused };
@@ -133,10 +134,11 @@ async function validateAndAnnounce(publisher: Publisher, candidate: Candidate): 
   return await announce(publisher, standing, { act, id, verdict, sequenceAfter });
 }
 
-/** Says so when a pin keeps what is published. */
+/** Says so when a pin keeps another version published. */
 async function isKeptByPin(publisher: Publisher, id: string): Promise<boolean> {
   const { pin } = (await readStanding(publisher)).publications;
   if (!pin) return false;
+  if (pin.id === id) return true;
   publisher.onWarning(`version ${pin.id} is pinned and stays published; ${id} is in place: pavostore unpin, then pavostore publish ${id}`);
   return true;
 }

@@ -38,6 +38,7 @@ test('a swap under load in tight memory is measured: nothing fails, and the memo
   const result = await benchSwap({ entries: 20_000, shards: 2, replicas: 1, perSecond: 200, seconds: 1, log });
   expect([result.failed, result.wrong]).toEqual([0, 0]);
   expect(result.during.requests).toBeGreaterThan(100);
+  expectTable('swap', result);
   expect(result.settledSeconds).toBeGreaterThanOrEqual(result.servedSeconds);
   for (const { sliceBytes, budget, residentPeak } of result.memory) {
     expect(budget / sliceBytes).toBeCloseTo(1.2, 2);

@@ -3,6 +3,7 @@
 import { expect, test } from 'vitest';
 import type { ProcessSample } from '../../bench/process-watch.ts';
 import { benchSoak, livesOf, seriesOf } from '../../bench/soak.ts';
+import { expectTable } from './expect-table.ts';
 
 const MiB = 2 ** 20;
 
@@ -16,6 +17,7 @@ test('a small cluster is soaked: every answer right, a shard restarted, every pr
     expect(Math.min(...residentMiB)).toBeGreaterThan(10);
     expect(Math.min(...descriptors)).toBeGreaterThan(3);
   }
+  expectTable('soak', result);
   // The one that was restarted has had two lives.
   expect(result.lives.filter(({ process }) => process === 'shard 1')).toHaveLength(2);
 });

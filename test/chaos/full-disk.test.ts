@@ -115,7 +115,7 @@ testOnDisk('a split and a publish onto a full disk fail, say so, leave nothing, 
   for (const freePages of [0, 1, 2]) {
     disk.fill(4_096 * freePages);
     const { exitCode, stderr } = await run('publish', other);
-    if (exitCode === 0) break;
+    if (exitCode === 0 && freePages > 0) break;
     expect([freePages, exitCode, stderr]).toEqual([freePages, 1, expect.stringContaining('disk_short')]);
     expect([freePages, filesIn(data), readFileSync(join(data, 'current')).equals(current)]).toEqual([freePages, whole, true]);
     expect(await said(address, 'key-7')).toBe(value);

@@ -45,6 +45,8 @@ test.skipIf(skipped !== undefined)('a shard whose disk is slow: nothing wrong, a
   const disturbed = load.takeLatencies();
   await load.stop();
   console.log(`before: ${formatLatencies(undisturbed)}\nwith a slow disk: ${formatLatencies(disturbed)}, ${load.failures.length} failed`);
+  // It was slow indeed.
+  expect(disturbed.p99Ms).toBeGreaterThan(2 * undisturbed.p99Ms);
   expect(load.wrong).toEqual([]);
   expect(load.failures.filter(({ status }) => status !== 503 && status !== 504)).toEqual([]);
   expect(disturbed.maxMs).toBeLessThan(limits.deadlineDefaultMs + 500);

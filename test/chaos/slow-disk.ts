@@ -56,7 +56,7 @@ export class SlowDisk {
 
 /** The kernel forgets what it has of the files below the folder: the next reads are from the disk. */
 export async function dropFromCache(folder: string): Promise<void> {
-  const drop = 'exec find "$1" -type f -exec dd of={} oflag=nocache conv=notrunc,fdatasync count=0 status=none ";"';
+  const drop = 'find "$1" -type f -print0 | xargs -0 -I{} dd of={} oflag=nocache conv=notrunc,fdatasync count=0 status=none';
   await promisify(execFile)('sh', ['-c', drop, 'sh', folder]);
 }
 
