@@ -86,9 +86,11 @@ describe.each(kinds)('pruning a backup in %s', (_kind, open) => {
       const store = await open();
       const { dataDir, manifests } = await fill(store);
       let removed = 0;
-      const dying: ObjectStore = wrap(store, async (name) => {
-        if (removed++ >= killedAfter) throw new Error('killed');
-        await store.removeObject(name);
+      const dying: ObjectStore = wrap(store, {
+        removeObject: async (name) => {
+          if (removed++ >= killedAfter) throw new Error('killed');
+          await store.removeObject(name);
+        },
       });
       await expect(prune(dying)).rejects.toThrow('killed');
       await expectWhole(store, dataDir, manifests.slice(2));
@@ -102,17 +104,39 @@ describe.each(kinds)('pruning a backup in %s', (_kind, open) => {
     const { dataDir, manifests } = await fill(store);
     const [back] = manifests as [Manifest];
     let isFirst = true;
-    const beside = wrap(store, async (name) => {
-      await store.removeObject(name);
-      if (!isFirst) return;
-      isFirst = false;
-      // Somebody has gone back to it, and found its slices there a moment ago.
-      const sequence = Buffer.from(formatCurrent({ sequence: 9, id: back.id, previousId: undefined }));
-      await store.writeSmallObject('current', sequence);
+    const beside = wrap(store, {
+      removeObject: async (name) => {
+        await store.removeObject(name);
+        if (!isFirst) return;
+        isFirst = false;
+        // Somebody has gone back to it, and found its slices there a moment ago.
+        const sequence = Buffer.from(formatCurrent({ sequence: 9, id: back.id, previousId: undefined }));
+        await store.writeSmallObject('current', sequence);
+      },
     });
     await expect(prune(beside)).rejects.toMatchObject({ code: 'object_missing', message: expect.stringContaining(back.id) });
     writeFileSync(currentPath(dataDir), formatCurrent({ sequence: 10, id: back.id, previousId: undefined }));
     expect((await backupVersion({ dataDir, store })).sentSlices).toBeGreaterThan(0);
+    await expectWhole(store, dataDir, [back, ...manifests.slice(2)]);
+  });
+
+  test('that begins and ends during a backup takes nothing from it', async () => {
+    const store = await open();
+    const { dataDir, manifests } = await fill(store);
+    const [back] = manifests as [Manifest];
+    writeFileSync(currentPath(dataDir), formatCurrent({ sequence: 10, id: back.id, previousId: undefined }));
+    const sliceCount = new Set(back.identity.slices.map(({ sha256 }) => sha256)).size;
+    let looks = 0;
+    const pruned = wrap(store, {
+      findObject: async (...args) => {
+        const head = await store.findObject(...args);
+        // All slices of the version have been found.
+        if (++looks === sliceCount) expect(idsGone(await prune(store))).toContain(back.id);
+        return head;
+      },
+    });
+    const { foundSlices, sentSlices, latest } = await backupVersion({ dataDir, store: pruned });
+    expect([foundSlices, sentSlices > 0, latest]).toEqual([sliceCount, true, true]);
     await expectWhole(store, dataDir, [back, ...manifests.slice(2)]);
   });
 
@@ -149,11 +173,12 @@ test('the latest, the one before, what is needed elsewhere, what is young and wh
   ]);
 });
 
-function wrap(store: ObjectStore, removeObject: (name: string) => Promise<void>): ObjectStore {
+/** The store with some methods of its own. */
+function wrap(store: ObjectStore, methods: Partial<ObjectStore>): ObjectStore {
   return new Proxy(store, {
     get: (target, name) => {
-      const value = name === 'removeObject' ? removeObject : Reflect.get(target, name, target);
-      return typeof value === 'function' && name !== 'removeObject' ? value.bind(target) : value;
+      const value = Reflect.get(name in methods ? methods : target, name) as unknown;
+      return typeof value === 'function' ? value.bind(target) : value;
     },
   });
 }
