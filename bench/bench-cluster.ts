@@ -7,10 +7,10 @@ import { type SplitReport, splitFiles } from '../deploy/split/split.ts';
 
 export const seed = 1;
 
-/** Splits `entries` records into `dataDir`; `valueSize` in bytes, the mean. */
-export function makeData(options: { entries: number; valueSize?: number; dataDir: string }): Promise<SplitReport> {
-  const { entries, valueSize, dataDir } = options;
-  return splitFiles({ files: ['-'], dataDir, stdin: Readable.from(generateLines({ entries, seed, valueSize })) });
+/** Splits `entries` records into `dataDir`, and publishes them unless told not to; `valueSize` in bytes, the mean. */
+export function makeData(options: { entries: number; valueSize?: number; dataDir: string; publish?: boolean }): Promise<SplitReport> {
+  const { entries, valueSize, dataDir, publish = true } = options;
+  return splitFiles({ files: ['-'], dataDir, publish, stdin: Readable.from(generateLines({ entries, seed, valueSize })) });
 }
 
 export type BenchClusterOptions = {

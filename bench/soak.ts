@@ -1,18 +1,15 @@
 // A cluster at half of what one router of it can do, for half an hour: one process after the other is restarted or killed, every answer is checked, and what each process
 // takes is watched. Memory, descriptors or delays that grow show here, and nowhere sooner.
 
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { Readable } from 'node:stream';
 import { setTimeout as pause } from 'node:timers/promises';
-import { generateLines, recordOf } from '../deploy/generate/records.ts';
+import { recordOf } from '../deploy/generate/records.ts';
 import { LocalCluster } from '../deploy/serve/local-cluster.ts';
 import { SupervisedProcess } from '../deploy/serve/supervised-process.ts';
-import { splitFiles } from '../deploy/split/split.ts';
+import { makeData, seed } from './bench-cluster.ts';
 import { type Latencies, runOpenLoop } from './open-loop.ts';
 import { type ProcessSample, ProcessWatch, type WatchedProcess } from './process-watch.ts';
 import { type LostRequest, SteadyLoad } from './steady-load.ts';
+import { inTemporaryFolder } from './temporary-folder.ts';
 import { freePort, untilServing } from './tools.ts';
 import { randomNumbers } from './zipf.ts';
 
@@ -77,7 +74,6 @@ export type SoakResult = {
   readonly series: Readonly<Record<string, SoakSeries>>;
 };
 
-const seed = 1;
 const shardCount = 3;
 const replicas = 2;
 const routerCount = 2;
@@ -89,14 +85,19 @@ const warmUpSeconds = 60;
 const slopeSecondsMin = 60;
 const pointsMax = 200;
 const latencySeconds = 5;
+const wholeMsMax = 120_000;
 /** What was sent so soon after its router was killed was sent before anybody could know. */
 const killNoticeMs = 50;
 
 export async function benchSoak(options: SoakOptions): Promise<SoakResult> {
+  return await inTemporaryFolder(async (folder) => {
+    await makeData({ entries: options.entries, dataDir: folder });
+    return await soakCluster(options, folder);
+  });
+}
+
+async function soakCluster(options: SoakOptions, dataDir: string): Promise<SoakResult> {
   const { entries, minutes, log } = options;
-  const folder = mkdtempSync(join(tmpdir(), 'pavostore-bench-'));
-  const dataDir = join(folder, 'data');
-  await splitFiles({ files: ['-'], dataDir, stdin: Readable.from(generateLines({ entries, seed })) });
   const cluster = new LocalCluster({
     ...{ dataDir, host: '127.0.0.1', port: 0, shardPort: 0, shards: shardCount, replicas, logLevel: 'warn' },
     routerArgs: ['--cache-size', '0', '--drain', '2s'],
@@ -128,7 +129,6 @@ export async function benchSoak(options: SoakOptions): Promise<SoakResult> {
   } finally {
     await second?.stop();
     await cluster.stop();
-    rmSync(folder, { recursive: true, force: true });
   }
 }
 
@@ -219,8 +219,10 @@ async function restart(watched: WatchedProcess, signal: NodeJS.Signals, routers:
   const startedMs = performance.now();
   const before = watched.pid();
   process.kill(before!, signal);
-  while (watched.pid() === undefined || watched.pid() === before) await pause(10);
-  while (!(await areAllThere(routers))) await pause(50);
+  const isLate = (): boolean => performance.now() - startedMs > wholeMsMax;
+  while (!isLate() && (watched.pid() === undefined || watched.pid() === before)) await pause(10);
+  while (!isLate() && !(await areAllThere(routers))) await pause(50);
+  if (isLate()) throw new Error(`${watched.name} got ${signal}, and after ${wholeMsMax} ms not all are there again`);
   return Math.round(performance.now() - startedMs);
 }
 

@@ -8,21 +8,19 @@
 // Both versions have the same keys, with values that differ in length: an answer may be the one or the other, and nothing else.
 
 import { execFile } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Readable } from 'node:stream';
 import { setTimeout as pause } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { generateLines, recordOf } from '../deploy/generate/records.ts';
+import { recordOf } from '../deploy/generate/records.ts';
 import { LocalCluster } from '../deploy/serve/local-cluster.ts';
 import { program, SupervisedProcess } from '../deploy/serve/supervised-process.ts';
-import { splitFiles } from '../deploy/split/split.ts';
 import { readManifest } from '../shared/data-set.ts';
 import type { Manifest } from '../shared/manifest.ts';
 import { placeSlices } from '../shared/placement.ts';
+import { makeData, seed } from './bench-cluster.ts';
 import { type OpenLoopResult, runOpenLoop } from './open-loop.ts';
 import { forgetPeakOf, peakResidentBytesOf, residentBytesOf } from './process-cpu.ts';
+import { inTemporaryFolder } from './temporary-folder.ts';
 import { untilServing } from './tools.ts';
 import { randomNumbers } from './zipf.ts';
 
@@ -68,7 +66,6 @@ export type SwapResult = {
   readonly memory: readonly ShardMemory[];
 };
 
-const seed = 1;
 /** Mean sizes; of one record the second value is a byte longer. */
 const valueSizes = [90, 91] as const;
 const memoryShare = 1.2;
@@ -83,23 +80,19 @@ type ShardStatus = {
 };
 
 export async function benchSwap(options: SwapOptions): Promise<SwapResult> {
-  const folder = mkdtempSync(join(tmpdir(), 'pavostore-bench-'));
-  try {
+  return await inTemporaryFolder(async (folder) => {
     const dataDir = join(folder, 'data');
     const old = await makeVersion(options, { dataDir, valueSize: valueSizes[0], publish: true });
     const next = await makeVersion(options, { dataDir, valueSize: valueSizes[1], publish: false });
     return await measure(options, dataDir, { old, next });
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
+  });
 }
 
 async function makeVersion(
   { entries, log }: SwapOptions,
   { dataDir, valueSize, publish }: { dataDir: string; valueSize: number; publish: boolean },
 ): Promise<Manifest> {
-  const stdin = Readable.from(generateLines({ entries, seed, valueSize }));
-  const { id, seconds } = await splitFiles({ files: ['-'], dataDir, stdin, publish });
+  const { id, seconds } = await makeData({ entries, valueSize, dataDir, publish });
   log(`swap: ${entries} entries split in ${seconds.total.toFixed(1)} s`);
   return await readManifest(dataDir, id);
 }
