@@ -12,6 +12,8 @@ const common = {
 } as const;
 
 const chaos = [
+  'test/bench/rivals.test.ts',
+  'test/bench/soak.test.ts',
   'test/chaos/**/*.test.ts',
   'test/deploy/batch-split/batch-split.test.ts',
   'test/deploy/reslice/reslice.test.ts',
