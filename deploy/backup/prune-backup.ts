@@ -2,8 +2,9 @@
 // manifest by which the next one goes on, and no version that stays lacks anything. Slices that no manifest names are left alone: a backup that is under way may
 // have sent them. The plan is pure; whatever is not known speaks for keeping.
 //
-// A backup beside a prune may count on slices that it saw and that are gone when it ends. A store cannot keep them apart, so the prune looks afterwards at
-// what has come meanwhile, and fails when that lacks something: the same backup once more sends it.
+// A backup beside a prune may count on slices that it saw and that are gone when it ends. A store cannot keep them apart, so both look again: the backup, when its
+// manifest is there, at its slices, and sends those that are gone; the prune, when its slices are gone, at what has come, and fails when that lacks something: the
+// same backup once more sends it.
 
 import { forEachBounded } from '../../shared/bounded-run.ts';
 import type { Current } from '../../shared/data-set.ts';
