@@ -12,7 +12,7 @@ import { ask, getRequest } from '../raw-http.ts';
 import { ClientLoad, formatLatencies, latenciesOf } from './client-load.ts';
 
 const seed = Number(process.env.TEST_SEED ?? Date.now() % 2 ** 32);
-const chaosSeconds = Number(process.env.CHAOS_SECONDS ?? 25);
+const chaosSeconds = Number(process.env.CHAOS_SECONDS ?? 18);
 console.log(`failures.test.ts: TEST_SEED=${seed}, CHAOS_SECONDS=${chaosSeconds}`);
 
 const connections = 64;
@@ -182,7 +182,7 @@ test('a shard that stands still: nothing wrong, nothing failed, no key sent twic
     }
     await untilAllAreBack();
     running.takeLatencies();
-  } while (performance.now() - startedMs < 500 * (chaosSeconds - 25));
+  } while (performance.now() - startedMs < 500 * (chaosSeconds - 18));
   await running.stop();
   const all = running.latencies;
   console.log(`undisturbed: ${formatLatencies(undisturbed)}\nwith a shard that stands still: ${formatLatencies(all)}`);

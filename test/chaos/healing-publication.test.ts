@@ -15,7 +15,7 @@ import type { CareStatus } from './healing-cluster.ts';
 import { PublishedData } from './published-data.ts';
 
 const seed = Number(process.env.TEST_SEED ?? Date.now() % 2 ** 32);
-const chaosSeconds = Number(process.env.CHAOS_SECONDS ?? 15);
+const chaosSeconds = Number(process.env.CHAOS_SECONDS ?? 10);
 console.log(`the damage of healing-publication.test.ts: TEST_SEED=${seed}`);
 
 const sliceCount = 16;
