@@ -1,5 +1,5 @@
-// A cluster at half of what one router of it can do, for half an hour: one process after the other is restarted or killed, every answer is checked, and what each process
-// takes is watched. Memory, descriptors or delays that grow show here, and nowhere sooner.
+// A cluster at half of what one router of it can do, for half an hour: every answer is checked, and what each process takes is watched. One process after the other is
+// restarted or killed, but for a shard and a router that live through all of it: memory, descriptors or delays that grow show in these two, and nowhere sooner.
 
 import { setTimeout as pause } from 'node:timers/promises';
 import { recordOf } from '../deploy/generate/records.ts';
@@ -118,6 +118,8 @@ async function soakCluster(options: SoakOptions, dataDir: string): Promise<SoakR
     for (const router of routers) await untilServing(router);
     const children = [...cluster.shards, cluster.router, second];
     const processes = children.map((child, i) => ({
+      // The last shard and the last router live on.
+      isSteady: i === shardCount - 1 || i === children.length - 1,
       name: i < shardCount ? `shard ${i + 1}` : `router ${i + 1 - shardCount}`,
       address: i < shardCount ? cluster.shardAddresses[i]! : routers[i - shardCount]!,
       pid: () => child.pid,
@@ -154,12 +156,15 @@ async function measureTopRate(address: string, asked: Asked): Promise<number> {
   return await run(3);
 }
 
+type SoakProcess = WatchedProcess & { readonly isSteady: boolean };
+
 async function soak(
-  options: SoakOptions & { perSecond: number; asked: Asked; routers: readonly string[]; processes: readonly WatchedProcess[] },
+  options: SoakOptions & { perSecond: number; asked: Asked; routers: readonly string[]; processes: readonly SoakProcess[] },
 ): Promise<SoakResult> {
   const { entries, minutes, perSecond, restartSeconds, asked, routers, processes, log } = options;
   const load = new SteadyLoad({ addresses: routers, perSecond, connections, asked });
   const watch = new ProcessWatch(processes);
+  const restarted = processes.filter(({ isSteady }) => !isSteady);
   const restarts: SoakResult['restarts'][number][] = [];
   const kills: Kill[] = [];
   const p99Ms: number[] = [];
@@ -173,7 +178,7 @@ async function soak(
       await pause(Math.max(0, nextMs - performance.now()));
       // One that has no time left to come back would be an end, not a restart.
       if (performance.now() >= endMs - 500 * restartSeconds) break;
-      const process = processes[turn % processes.length]!;
+      const process = restarted[turn % restarted.length]!;
       // Each process gets the one and the other in turn: there is an odd number of them.
       const act = turn % 2 === 0 ? 'SIGTERM' : 'SIGKILL';
       const atMs = performance.now();

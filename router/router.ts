@@ -47,6 +47,8 @@ export class Router {
   /** Versions before it, as long as requests that were bound to them are under way. */
   #retiring: readonly RoutedVersion[] = [];
   #choiceMemory: ChoiceMemory = noChoiceMemory;
+  /** Resolves when it serves a version, or knows that there is none yet. */
+  readonly #learned = Promise.withResolvers<void>();
   /** Resolves when another version is served. */
   #switched = Promise.withResolvers<void>();
   #askedAnewMs = Number.NEGATIVE_INFINITY;
@@ -77,14 +79,19 @@ export class Router {
     this.#server = buildRouterServer(this, { logLevel: options.logLevel, goodbyeMs });
   }
 
-  /** Listens, then learns the members in the background; resolves to the port as soon as it answers. */
+  /**
+   * Learns the members, then listens: when it has a version to serve or knows that there is none yet, in any case after `listenWaitMs`. A router that
+   * comes back behind a load balancer would else answer 503 to what another one could have answered. Resolves to the port as soon as it answers.
+   */
   async start(): Promise<number> {
-    const port = await listen(this.#server, this.#options.host, this.#options.port);
     this.#poller.start();
     this.#loopDelay.start();
     this.#tickTimer = setInterval(() => this.#follow(), limits.pollIntervalMs);
     this.#options.workerLink?.start(() => this.#workerReport());
-    return port;
+    const waitTimer = setTimeout(this.#learned.resolve, limits.listenWaitMs);
+    await this.#learned.promise;
+    clearTimeout(waitTimer);
+    return await listen(this.#server, this.#options.host, this.#options.port);
   }
 
   get log(): HttpServer['log'] {
@@ -137,8 +144,9 @@ export class Router {
     return this.#leaving ? 'leaving' : this.#version ? 'ready' : 'waiting';
   }
 
+  /** Some keys, or all of them, cannot be answered. */
   get #isDegraded(): boolean {
-    return Object.keys(this.#version?.absentSlices() ?? {}).length > 0;
+    return !this.#version || Object.keys(this.#version.absentSlices()).length > 0;
   }
 
   #uptimeSeconds(): number {
@@ -174,7 +182,7 @@ export class Router {
     if (this.#closing) return;
     const { members } = this.#poller.table;
     const { firstRoundDone } = this.#poller;
-    const { chosen, memory } = chooseVersion({
+    const { chosen, isPending, memory } = chooseVersion({
       serving: this.#version,
       members,
       firstRoundDone,
@@ -188,6 +196,7 @@ export class Router {
     const addresses = new Set(members.map(({ address }) => address));
     this.engine.keepLanes(addresses);
     this.#noteReturned(members, addresses);
+    if (!isPending) this.#learned.resolve();
     this.#tellDegraded();
     this.#tellParent();
   }

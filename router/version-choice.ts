@@ -42,6 +42,8 @@ export type ChoiceInput = {
 export type Choice = {
   /** The version to serve from now on, which may be the one that is served, under a greater sequence; undefined: no other than now. */
   readonly chosen: VersionCandidate | undefined;
+  /** Nothing is served yet, but soon something may be: not every member has been asked, or a version is held in part. */
+  readonly isPending: boolean;
   readonly memory: ChoiceMemory;
 };
 
@@ -53,7 +55,8 @@ export function chooseVersion(input: ChoiceInput): Choice {
   const firstRoundMs = firstRoundDone ? (input.memory.firstRoundMs ?? nowMs) : undefined;
   const memory = { firstRoundMs, completeSinceMs };
   const chosen = input.serving ? newerVersion(input.serving, candidates, memory, nowMs) : firstVersion(candidates, memory, nowMs);
-  return { chosen, memory };
+  const isPending = !input.serving && !chosen && (!firstRoundDone || candidates.some(({ covered }) => covered > 0));
+  return { chosen, isPending, memory };
 }
 
 export function isComplete(candidate: VersionCandidate): boolean {

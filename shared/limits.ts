@@ -257,6 +257,8 @@ export const limits = {
   versionFlipMs: 60_000,
   /** How long a starting router waits for a complete version before it serves the best covered one. */
   versionWaitMs: 2_000,
+  /** How long a starting router learns the members before it listens all the same: a poll of each, and the wait for a complete version. */
+  listenWaitMs: 3_000,
 
   // Moving slices between shards (docs/decisions/009-yield-before-drop.md).
   /** A slice that a shard gives up is reported as yielding for so long, and must not be asked for in that time: ten polls of the others. */
@@ -430,6 +432,7 @@ assert(limits.goodbyeMs < limits.drainMs, 'an idle connection does not hold up t
 assert(limits.ejectSilenceMs > limits.hedgeDelayUnknownMs && limits.memberGoneMs > limits.ejectSilenceMs, 'late, then ejected, then gone');
 assert(limits.versionLeaseMs > 4 * limits.memberSilentMs, 'a router that shards can hear keeps its leases');
 assert(limits.versionBehindMaxMs > limits.versionFlipMs + limits.versionLeaseMs, 'every router had the time to switch');
+assert(limits.listenWaitMs >= limits.pollDeadlineMs + limits.versionWaitMs, 'a router that listens serves what there is to serve');
 assert(limits.memberSilentMs > limits.memberGoneMs, 'what a router sees by its own requests comes before what its polls tell');
 assert(limits.probeDelayMaxMs * (1 + limits.probeJitter) <= limits.deadlineMaxMs, 'a probe fits the timing wheel');
 assert(limits.windowFastShare <= limits.windowSlowShare / 2, 'a window that doubles does not become slow at once');

@@ -129,6 +129,7 @@ beforeAll(async () => {
 afterAll(async () => {
   isSampling = false;
   await sampling;
+  await load?.stop();
   await router?.stop();
   await Promise.all([...running.values()].map((shard) => shard.stop()));
   delete process.env.NODE_OPTIONS;
@@ -181,5 +182,4 @@ test('a rolling restart moves nothing', async () => {
   // Each has loaded its own slices, once.
   expect(moves).toBe(sliceCount * replicas);
   expectNothingLost();
-  await load.stop();
 }, 120_000);

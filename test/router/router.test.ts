@@ -41,6 +41,7 @@ describe('a router follows what the shards report', () => {
     a.loading = [[0, 3]];
     await startRouter();
     expect(problemCodeOf(await get())).toBe('no_version');
+    expect(await statusOf(address)).toMatchObject({ state: 'waiting', version: null, degraded: true });
     a.loading = [];
     a.kept = [[0, 3]];
     await until('k of a');
@@ -56,6 +57,27 @@ describe('a router follows what the shards report', () => {
     b.kept = [];
     await until('slice_unavailable');
     expect((await statusOf(address)).degraded).toBe(true);
+  });
+
+  test('from the first request on: it listens when it has asked every member', async () => {
+    const [a, b] = shards as [FakeShard, FakeShard];
+    const { replyStatus } = a;
+    a.replyStatus = (text, response) => setTimeout(() => replyStatus(text, response), 300);
+    b.replyStatus = () => {};
+    await startRouter();
+    expect((await get()).body.toString()).toBe('k of a');
+  });
+
+  test('from the first request on, also when not every slice has a holder', async () => {
+    for (const shard of shards) shard.kept = [[1, 3]];
+    await startRouter();
+    const codes = await Promise.all(
+      Array.from({ length: 40 }, async (_, i) => {
+        const response = await get(`key${i}`);
+        return response.status === 200 ? 'found' : problemCodeOf(response);
+      }),
+    );
+    expect(new Set(codes)).toEqual(new Set(['found', 'slice_unavailable']));
   });
 
   test('asks each for the slices that it holds', async () => {

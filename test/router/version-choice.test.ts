@@ -63,6 +63,15 @@ describe('a router that serves nothing yet', () => {
     expect(choose(members, { waitedMs: limits.versionWaitMs })).toBe('x');
   });
 
+  test('says whether there may soon be something to serve', () => {
+    const isPending = (members: readonly Member[], firstRoundDone = true): boolean =>
+      chooseVersion({ serving: undefined, members, firstRoundDone, memory: noChoiceMemory, nowMs: 0 }).isPending;
+    expect(isPending([], false)).toBe(true);
+    expect(isPending([member('a', [version('x', 1, { kept: half, loading: rest })])])).toBe(true);
+    expect(isPending([member('a', [version('x', 1, { loading: all })])])).toBe(false);
+    expect(isPending([member('a', [version('x', 1, { kept: all })])])).toBe(false);
+  });
+
   test('takes what other routers serve before a newer one that is complete too', () => {
     const members = [member('a', [version('y', 9, { kept: all }), version('x', 5, { kept: all, inUse: true })])];
     expect(choose(members)).toBe('x');
