@@ -170,6 +170,7 @@ export class Router {
       pid: process.pid,
       state: this.#state,
       degraded: this.#isDegraded,
+      version: this.#version ? { id: this.#version.id, sequence: this.#version.sequence } : null,
       uptimeSeconds: this.#uptimeSeconds(),
       keys: this.#keyCounts(),
       memory: { rss: process.memoryUsage.rss() },
@@ -203,7 +204,7 @@ export class Router {
 
   #tellParent(): void {
     const { workerLink } = this.#options;
-    const told = `${this.#state} ${this.#isDegraded}`;
+    const told = `${this.#state} ${this.#isDegraded} ${this.#version?.sequence}`;
     if (!workerLink || told === this.#stateTold) return;
     this.#stateTold = told;
     workerLink.tell();

@@ -1,5 +1,6 @@
 // Waits until routers serve what was published: each of them is asked for its `/status` again and again. A router that serves a later
-// publication serves this one's successor, which is as good. One that lacks slices does not serve it yet.
+// publication serves this one's successor, which is as good. One that lacks slices does not serve it yet, nor one of several workers behind
+// a port of which another has not switched.
 
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Current } from '../../shared/data-set.ts';
@@ -46,10 +47,14 @@ export async function untilServed({ routers, current, waitMs, onProgress, signal
   }
 }
 
+type Served = { readonly id: string; readonly sequence: number };
+
 type RouterStatus = {
-  readonly version?: { readonly id: string; readonly sequence: number } | null;
+  readonly version?: Served | null;
   readonly degraded?: boolean;
   readonly slicesAbsent?: Readonly<Record<string, SliceRanges>>;
+  /** All behind the same port, as they were a moment ago. */
+  readonly workers?: readonly { readonly worker: number; readonly state: string; readonly version?: Served | null }[];
 };
 
 async function askRouter(client: HttpClient, address: string, current: Current): Promise<RouterAnswer> {
@@ -67,10 +72,16 @@ async function askRouter(client: HttpClient, address: string, current: Current):
 }
 
 /** What a router's status says of `current`. */
-export function judgeStatus({ version, degraded, slicesAbsent = {} }: RouterStatus, current: Current): RouterAnswer {
+export function judgeStatus({ version, degraded, slicesAbsent = {}, workers = [] }: RouterStatus, current: Current): RouterAnswer {
   if (!version) return { serves: false, text: 'serves no version yet' };
   const text = `serves ${version.id}, sequence ${version.sequence}`;
   if (version.sequence < current.sequence) return { serves: false, text };
+  const late = workers.find((worker) => worker.state !== 'ready' || (worker.version && worker.version.sequence < current.sequence));
+  if (late)
+    return {
+      serves: false,
+      text: `${text}, but its worker ${late.worker} ${late.version ? `serves ${late.version.id}` : `is ${late.state}`}`,
+    };
   if (!degraded) return { serves: true, text };
   const absent = Object.values(slicesAbsent).reduce((sum, ranges) => sum + countSlices(ranges), 0);
   return { serves: false, text: `${text}, without ${absent} of its slices` };

@@ -10,6 +10,7 @@ type Worker = {
   readonly worker: number;
   readonly pid: number | null;
   readonly state: string;
+  readonly version?: object | null;
   readonly keys?: { readonly pending: number };
 };
 type Status = { readonly state: string; readonly worker: number; readonly workers: readonly Worker[]; readonly version: object | null };
@@ -90,6 +91,14 @@ test('a worker that is killed costs its own connections and no others, and is ba
   }, waiting);
   expect(after.workers[1]!.pid).toBe(workers[1]!.pid);
   for (const connection of (await connectToEach()).values()) expect(await get(connection)).toBe('value of k');
+});
+
+test('each says which version it and the others serve', async () => {
+  const version = { id: shard.versionId, sequence: shard.sequence };
+  await vi.waitFor(
+    async () => expect((await statusOf(address)).workers.map((worker) => worker.version)).toEqual([version, version]),
+    waiting,
+  );
 });
 
 test('a connection that is handed to a worker just when that is killed is given to another one', async () => {

@@ -43,6 +43,27 @@ describe('waiting until routers serve a version', () => {
     ]);
   });
 
+  test('asks of every worker behind a port that it serves it', () => {
+    const version = { id: current.id, sequence: 9 };
+    const judge = (second: object) =>
+      judgeStatus(
+        {
+          version,
+          workers: [
+            { worker: 1, state: 'ready', version },
+            { worker: 2, state: 'ready', ...second },
+          ],
+        },
+        current,
+      );
+    expect(judge({ version })).toMatchObject({ serves: true });
+    expect(judge({ version: { ...version, sequence: 8, id: 'a'.repeat(32) } })).toMatchObject({
+      serves: false,
+      text: expect.stringContaining(`worker 2 serves ${'a'.repeat(32)}`),
+    });
+    expect(judge({ state: 'starting' })).toMatchObject({ serves: false, text: expect.stringContaining('worker 2 is starting') });
+  });
+
   test('fails after its time and says who is late and why; a signal ends it', async () => {
     const late = await fakeRouter(() => ({ version: { id: 'a'.repeat(32), sequence: 8 }, degraded: false }));
     const wait = { routers: [late, '127.0.0.1:1'], current, onProgress: () => {} };
