@@ -68,6 +68,11 @@ export abstract class KeyLookup extends WheelEntry {
     return this.#waiting === 0;
   }
 
+  /** It has been told its end, though followers may still wait. */
+  get isOver(): boolean {
+    return this.#settled;
+  }
+
   get followerCount(): number {
     return this.#followers?.length ?? 0;
   }

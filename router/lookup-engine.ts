@@ -41,7 +41,8 @@ export class LookupEngine {
   /** The leaders on their way. */
   readonly #flights = new Flights();
   readonly #lanes = new Map<string, MemberLane>();
-  readonly #dirty = new Set<MemberLane>();
+  /** Lanes to be flushed at the end of the turn. No `Set`: one that is filled and cleared all the time leaves old tables behind, which only a full collection frees. */
+  #dirty: MemberLane[] = [];
   readonly #budget = new RetryBudget(performance.now());
   /** Ejected ones that wait for a key to be tried with. */
   readonly #probesDue = new Set<MemberLane>();
@@ -113,6 +114,7 @@ export class LookupEngine {
         deadlineMs: this.#options.deadlineMs,
         events: {
           onSent: (keyCount, nowMs) => this.#budget.sent(keyCount, nowMs),
+          onSentTwice: (keyCount, nowMs) => this.#budget.spend(nowMs, keyCount),
           onAnswer: (from, entry, reply) => this.#answeredEntry(from, entry, reply),
           onOverdue: (from, entry) => this.#overdue(from, entry),
           onFailure: (from, batch, failure) => this.#failed(from, batch, failure),
@@ -180,7 +182,7 @@ export class LookupEngine {
   submitBulk(bulk: BulkLookup, deadlineMs: number = this.#options.deadlineMs): void {
     const count = bulk.keys.starts.length;
     const isRoomy = this.#pending + count <= limits.routerQueueMax && this.#bulkPending + count <= bulkPendingMax;
-    if (!isRoomy || this.#probesDue.size > 0) {
+    if (!isRoomy) {
       // Then what is to be done is decided for each key.
       for (let i = 0; i < count; i++) this.submit(bulk.takeOut(i), deadlineMs);
       return;
@@ -188,7 +190,9 @@ export class LookupEngine {
     this.#pending += count;
     bulk.version.pending += count;
     this.#bulkPending += count;
-    for (const [lane, part] of this.#partsOf(bulk)) this.#pushPart(lane, part);
+    const probing = this.#probesDue.size > 0 ? this.#findProbe(bulk) : -1;
+    if (probing >= 0) this.#askAlone(bulk.takeOut(probing), deadlineMs);
+    for (const [lane, part] of this.#partsOf(bulk, probing)) this.#pushPart(lane, part, deadlineMs);
     if (!bulk.isSettled) this.#wheel.add(bulk, deadlineMs);
   }
 
@@ -226,7 +230,8 @@ export class LookupEngine {
   /** True when the same key of the same version is on its way already, and there is room behind it; otherwise this lookup leads. */
   #followFlight(lookup: KeyLookup): boolean {
     const leader = this.#flights.find(lookup);
-    if (leader === undefined) {
+    if (leader === undefined || this.#isStuck(leader)) {
+      if (leader) this.#flights.remove(leader);
       this.#flights.add(lookup);
       return false;
     }
@@ -234,6 +239,15 @@ export class LookupEngine {
     leader.lead(lookup);
     this.counts.followed++;
     return true;
+  }
+
+  /** Its own deadline has passed, or it waits for a member that stands still while another one could be asked: whoever comes now should not wait with it. */
+  #isStuck(leader: KeyLookup): boolean {
+    if (leader.isOver) return true;
+    const { lastLane, outstanding } = leader;
+    if (!lastLane?.isAvoided || outstanding !== 1) return false;
+    const other = chooseHolder(leader.version.holdersOf(leader.sliceIndex), lastLane, undefined);
+    return other !== undefined && !other.isAvoided;
   }
 
   #askFirst(lookup: KeyLookup): void {
@@ -266,12 +280,29 @@ export class LookupEngine {
     }
   }
 
-  /** The keys of a request by lane, in parts; those that nobody can be asked for are settled. */
-  #partsOf(bulk: BulkLookup): [MemberLane, BulkPart][] {
+  /** The first key of a request that an ejected holder may be tried with; -1: there is none. */
+  #findProbe({ version, keys: { source, starts, ends } }: BulkLookup): number {
+    const due = [...this.#probesDue].filter((lane) => lane.isProbeDue && version.isAskedOf(lane));
+    if (due.length === 0) return -1;
+    return starts.findIndex((start, i) => {
+      const holders = version.holdersOf(sliceIndexOf(keyHash32(source.bytes, start, ends[i]), version.sliceBits));
+      return due.some((lane) => holders.includes(lane));
+    });
+  }
+
+  /** A key that was taken out of its request before that was sent. */
+  #askAlone(lookup: KeyLookup, deadlineMs: number): void {
+    this.#askFirst(lookup);
+    if (!lookup.isSettled) this.#wheel.add(lookup, deadlineMs);
+  }
+
+  /** The keys of a request by lane, in parts, but for the one that goes alone; those that nobody can be asked for are settled. */
+  #partsOf(bulk: BulkLookup, alone: number): [MemberLane, BulkPart][] {
     const { version } = bulk;
     const { source, starts, ends } = bulk.keys;
     const parts: [MemberLane, BulkPart][] = [];
     for (let i = 0; i < starts.length; i++) {
+      if (i === alone) continue;
       const sliceIndex = sliceIndexOf(keyHash32(source.bytes, starts[i], ends[i]), version.sliceBits);
       const holders = version.holdersOf(sliceIndex);
       const lane = chooseHolder(holders, undefined, undefined);
@@ -286,7 +317,7 @@ export class LookupEngine {
     return parts;
   }
 
-  #pushPart(lane: MemberLane, part: BulkPart): void {
+  #pushPart(lane: MemberLane, part: BulkPart, deadlineMs: number): void {
     lane.endGathering();
     if (!lane.isFullFor(part)) {
       lane.push(part);
@@ -294,11 +325,7 @@ export class LookupEngine {
       return;
     }
     // As many of its keys as there is room for, or another lane for them.
-    for (const i of part.indices) {
-      const lookup = part.request.takeOut(i);
-      this.#askFirst(lookup);
-      if (!lookup.isSettled) this.#wheel.add(lookup, this.#options.deadlineMs);
-    }
+    for (const i of part.indices) this.#askAlone(part.request.takeOut(i), deadlineMs);
   }
 
   /** A key that `lane` was asked for among others, as a look-up of its own. */
@@ -372,7 +399,10 @@ export class LookupEngine {
   }
 
   #flushLater(lane: MemberLane): void {
-    this.#dirty.add(lane);
+    if (!lane.isFlushDue) {
+      lane.isFlushDue = true;
+      this.#dirty.push(lane);
+    }
     if (this.#flushScheduled) return;
     this.#flushScheduled = true;
     // After all sockets of this turn have been read: what came together leaves together.
@@ -382,9 +412,12 @@ export class LookupEngine {
   #flush(): void {
     this.#flushScheduled = false;
     // What a flush gives to a lane that has been flushed already is for the next one.
-    const dirty = [...this.#dirty];
-    this.#dirty.clear();
-    for (const lane of dirty) lane.flush();
+    const dirty = this.#dirty;
+    this.#dirty = [];
+    for (const lane of dirty) {
+      lane.isFlushDue = false;
+      lane.flush();
+    }
   }
 
   #answeredEntry(lane: MemberLane, entry: LaneEntry, reply: ReplyCursor): void {
@@ -516,7 +549,8 @@ export class LookupEngine {
 
   /** Free of the budget as long as nothing has been written: then nobody is asked twice. */
   #sendTwice(lookup: KeyLookup, other: MemberLane, batch: LaneBatch, nowMs: number): boolean {
-    if (batch.isWritten && !this.#budget.take(nowMs)) {
+    if (!batch.isWritten) batch.givenAwayCount++;
+    else if (!this.#budget.take(nowMs)) {
       this.counts.overBudget++;
       return false;
     }

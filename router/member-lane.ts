@@ -22,6 +22,8 @@ import { WaitingKeys } from './waiting-keys.ts';
 export type LaneEvents = {
   /** So many keys leave. */
   readonly onSent: (keyCount: number, nowMs: number) => void;
+  /** So many keys leave that another member was given in the meantime. */
+  readonly onSentTwice: (keyCount: number, nowMs: number) => void;
   /** The shard answered for the entry: its keys are the next ones of `reply`, and are all read from there. */
   readonly onAnswer: (lane: MemberLane, entry: LaneEntry, reply: ReplyCursor) => void;
   /** Its answer would come too late; nobody has seen it. */
@@ -53,6 +55,8 @@ export class LaneBatch extends WheelEntry {
   /** When the wheel should call, to tell how late it does. */
   dueMs = 0;
   isLate = false;
+  /** Keys that were given to another member as well while no byte of it had left: should it leave after all, they are sent twice. */
+  givenAwayCount = 0;
   sent: SentBatch | undefined = undefined;
   readonly #onDue: (batch: LaneBatch) => void;
 
@@ -80,6 +84,8 @@ export class LaneBatch extends WheelEntry {
 export class MemberLane {
   readonly address: string;
   readonly health = new MemberHealth(Math.random);
+  /** The owner's: it will flush this lane at the end of the turn. */
+  isFlushDue = false;
   readonly #pool: BatchPool;
   readonly #wheel: DeadlineWheel;
   readonly #events: LaneEvents;
@@ -89,7 +95,8 @@ export class MemberLane {
   readonly #waiting = new WaitingKeys<LaneEntry>();
   /** The last part of the request that is being admitted just now. */
   #gathered: BulkPart | undefined;
-  readonly #underWay = new Set<LaneBatch>();
+  /** A few at most, in no order. */
+  readonly #underWay: LaneBatch[] = [];
   readonly #onDue = (batch: LaneBatch): void => this.#due(batch);
   #probesInFlight = 0;
   #bulkBatchesInFlight = 0;
@@ -131,7 +138,7 @@ export class MemberLane {
   }
 
   get batchesInFlight(): number {
-    return this.#underWay.size;
+    return this.#underWay.length;
   }
 
   get underWay(): readonly LaneBatch[] {
@@ -201,7 +208,7 @@ export class MemberLane {
   flush(): void {
     while (!this.#pauseTimer && this.#hasSendable) {
       const sendable = this.#mayHaveBulk ? this.#waiting.count : this.#waiting.singleCount;
-      if (this.#underWay.size > 0 && sendable < Math.min(limits.batchKeysWorth, this.#window.batchMax)) return this.#bePatient();
+      if (this.#underWay.length > 0 && sendable < Math.min(limits.batchKeysWorth, this.#window.batchMax)) return this.#bePatient();
       this.#sendBatch();
     }
     if (this.#waiting.count > 0 && !this.#window.hasRoom(this.#keysInFlight)) this.#window.usedUp();
@@ -238,7 +245,7 @@ export class MemberLane {
   }
 
   get #usualInFlight(): number {
-    return this.#underWay.size - this.#probesInFlight;
+    return this.#underWay.length - this.#probesInFlight;
   }
 
   get #mayHaveBulk(): boolean {
@@ -270,7 +277,7 @@ export class MemberLane {
     const nowMs = now();
     const batch = new LaneBatch(entries, { sentMs: nowMs, isProbe, onDue: this.#onDue });
     const { keyCount } = batch;
-    this.#underWay.add(batch);
+    this.#underWay.push(batch);
     this.#keysInFlight += keyCount;
     if (isProbe) this.#probesInFlight++;
     if (batch.hasBulk) {
@@ -284,6 +291,9 @@ export class MemberLane {
     this.#callAfter(batch, isProbe ? limits.ejectSilenceMs : this.health.hedgeDelayMs, nowMs);
     const { idBytes } = entries[0]!.version;
     batch.sent = this.#pool.send(encodeBatch(idBytes, entries), {
+      onWrite: () => {
+        if (batch.givenAwayCount > 0) this.#events.onSentTwice(batch.givenAwayCount, now());
+      },
       onReply: (reply) => {
         if (isBatchReply(reply, idBytes, keyCount)) this.#answered(batch, reply);
         else this.#failed(batch, 'wrong');
@@ -333,7 +343,7 @@ export class MemberLane {
 
   #landed(batch: LaneBatch): void {
     this.#wheel.remove(batch);
-    this.#underWay.delete(batch);
+    this.#forget(batch);
     this.#keysInFlight -= batch.keyCount;
     if (batch.isProbe) this.#probesInFlight--;
     if (batch.hasBulk) {
@@ -341,6 +351,12 @@ export class MemberLane {
       this.#bulkKeysInFlight -= batch.keyCount;
     }
     if (this.load === 0) this.#window.rested();
+  }
+
+  #forget(batch: LaneBatch): void {
+    const index = this.#underWay.indexOf(batch);
+    const last = this.#underWay.pop()!;
+    if (last !== batch) this.#underWay[index] = last;
   }
 
   #callAfter(batch: LaneBatch, delayMs: number, nowMs: number): void {

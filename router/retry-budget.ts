@@ -49,12 +49,12 @@ export class RetryBudget {
     return true;
   }
 
-  /** One key is sent twice in any case: a probe. */
-  spend(nowMs: number): void {
+  /** So many keys are sent twice in any case: a probe, or what left when its connection was made after all. */
+  spend(nowMs: number, keyCount = 1): void {
     this.#moveTo(nowMs);
-    this.#twice[this.#part % partCount]!++;
-    this.#twiceSum++;
-    this.#total++;
+    this.#twice[this.#part % partCount]! += keyCount;
+    this.#twiceSum += keyCount;
+    this.#total += keyCount;
   }
 
   #moveTo(nowMs: number): void {

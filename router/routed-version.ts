@@ -26,6 +26,7 @@ export class RoutedVersion {
   pending = 0;
   #holders: readonly (readonly MemberLane[])[] = [];
   #absences: readonly ErrorCode[] = [];
+  #lanes: ReadonlySet<MemberLane> = new Set();
 
   constructor(version: { id: string; sequence: number; sliceCount: number }) {
     this.id = version.id;
@@ -39,6 +40,11 @@ export class RoutedVersion {
   /** The lanes of the members that hold the slice, preferred ones first; empty when nobody does. */
   holdersOf(sliceIndex: SliceIndex): readonly MemberLane[] {
     return this.#holders[sliceIndex]!;
+  }
+
+  /** Some of its slices may be asked for there. */
+  isAskedOf(lane: MemberLane): boolean {
+    return this.#lanes.has(lane);
   }
 
   /** Why a slice without holder has none: one loads it, its copies are corrupt, or nobody alive knows of it. */
@@ -83,6 +89,7 @@ export class RoutedVersion {
       return holders.length > 0 ? holders : having(answers);
     });
     this.#absences = absences;
+    this.#lanes = new Set(lanes.values());
   }
 
   /** The slices without holder, by what is the matter with them; for `/status`. */

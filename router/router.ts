@@ -49,8 +49,8 @@ export class Router {
   #choiceMemory: ChoiceMemory = noChoiceMemory;
   /** Resolves when it serves a version, or knows that there is none yet. */
   readonly #learned = Promise.withResolvers<void>();
-  /** Resolves when another version is served. */
-  #switched = Promise.withResolvers<void>();
+  /** Called once when another version is served. */
+  readonly #untilSwitched = new Set<() => void>();
   #askedAnewMs = Number.NEGATIVE_INFINITY;
   /** Where the polls have no answer from. */
   readonly #lostAddresses = new Set<string>();
@@ -120,7 +120,7 @@ export class Router {
       members: this.#poller.table.members.map((member) => this.#describe(member)),
       keys: this.#keyCounts(),
       cache: { bytes: this.engine.hotAnswers.size, entries: this.engine.hotAnswers.entryCount, ...this.engine.hotAnswers.counts },
-      memory: { rss: process.memoryUsage.rss() },
+      memory: memoryOfProcess(),
       eventLoop: this.#loopDelay.report(),
       uptimeSeconds: this.#uptimeSeconds(),
     };
@@ -173,7 +173,7 @@ export class Router {
       version: this.#version ? { id: this.#version.id, sequence: this.#version.sequence } : null,
       uptimeSeconds: this.#uptimeSeconds(),
       keys: this.#keyCounts(),
-      memory: { rss: process.memoryUsage.rss() },
+      memory: memoryOfProcess(),
       eventLoop: this.#loopDelay.report(),
     };
   }
@@ -226,8 +226,7 @@ export class Router {
     version.follow(members, ({ address }) => this.engine.laneTo(address));
     this.#version = version;
     this.engine.serve(version);
-    this.#switched.resolve();
-    this.#switched = Promise.withResolvers();
+    for (const resolve of this.#untilSwitched) resolve();
     this.log.info(`serves version ${chosen.id}, ${chosen.covered} of ${chosen.sliceCount} slices held`);
   }
 
@@ -242,7 +241,10 @@ export class Router {
     const nowMs = performance.now();
     if (nowMs - this.#askedAnewMs < limits.pollStartIntervalMs) return;
     this.#askedAnewMs = nowMs;
-    await Promise.race([this.#poller.pollAllAfresh(), this.#switched.promise]);
+    const { promise: switched, resolve } = Promise.withResolvers<void>();
+    this.#untilSwitched.add(resolve);
+    await Promise.race([this.#poller.pollAllAfresh(), switched]);
+    this.#untilSwitched.delete(resolve);
   }
 
   #tellDegraded(): void {
@@ -276,4 +278,10 @@ export class Router {
       ...lane?.health.counts,
     };
   }
+}
+
+/** In bytes. What grows in `heapUsed` until the next collection is no leak; what grows elsewhere does not wait for one. */
+function memoryOfProcess(): NonNullable<WorkerReport['memory']> {
+  const { rss, heapUsed, external, arrayBuffers } = process.memoryUsage();
+  return { rss, heapUsed, external, arrayBuffers };
 }

@@ -17,7 +17,7 @@ export type WorkerReport = {
   readonly version?: PublishedId | null;
   readonly uptimeSeconds?: number;
   readonly keys?: Readonly<Record<string, number>>;
-  readonly memory?: { readonly rss: number };
+  readonly memory?: { readonly rss: number; readonly heapUsed: number; readonly external: number; readonly arrayBuffers: number };
   readonly eventLoop?: LoopDelayReport;
 };
 

@@ -20,6 +20,8 @@ import { type Outgoing, sendOutgoing } from './outgoing.ts';
 export type BatchFailure = 'refused' | 'reset' | 'broken' | 'late' | 'wrong';
 
 export type BatchCallbacks = {
+  /** Its first byte is given to a socket: at once, or when the connection is made. */
+  readonly onWrite?: () => void;
   /** The whole body of a 200 of the right type. The bytes belong to the receiver. */
   readonly onReply: (body: Buffer) => void;
   readonly onFailure: (failure: BatchFailure) => void;
@@ -140,6 +142,7 @@ class BatchSocket {
 
   #write(socket: Socket, batch: Batch): void {
     batch.isWritten = true;
+    batch.callbacks.onWrite?.();
     sendOutgoing(socket, batch.head, batch.request);
   }
 

@@ -95,7 +95,7 @@ export class MemberTable {
   /** `report` came from `address` at `nowMs`, where it was asked for at `askedMs`. */
   answered(address: string, report: StatusReport, nowMs: number, askedMs: number = nowMs): void {
     const known = this.#members.get(report.name);
-    if (known?.report && !isNewer(report, known.report)) {
+    if (known?.report && !isNewer(report, known.report) && !takesOver(report, known, { address, nowMs, askedMs })) {
       // A report that was overtaken: alive all the same, if it is no older process.
       if (report.incarnation === known.report.incarnation && address === known.address) this.#touch(known, nowMs);
       return;
@@ -223,6 +223,19 @@ function silentMember(address: string): MutableMember {
 /** It answered at its address within the time that a living member may be silent. */
 function isThere({ alive, lastAnswerMs }: Member, nowMs: number): boolean {
   return alive && nowMs - lastAnswerMs <= limits.memberSilentMs;
+}
+
+/**
+ * Another process than the known one, which by its own clock started before it: clocks are set back. It counts when the known one cannot answer any
+ * more: it was asked where that one was, after its last answer, or that one has been silent for long.
+ */
+function takesOver(
+  { incarnation }: StatusReport,
+  known: KnownMember,
+  { address, nowMs, askedMs }: { address: string; nowMs: number; askedMs: number },
+): boolean {
+  if (incarnation === known.report?.incarnation || askedMs <= known.lastAnswerMs) return false;
+  return address === known.address || nowMs - known.lastAnswerMs > limits.memberSilentMs;
 }
 
 /** Of one incarnation the greater counter, of two the later start. */

@@ -70,20 +70,42 @@ export class SupervisedProcess {
 
   #supervise(child: ChildProcess): void {
     const startedMs = performance.now();
-    const onExit = (code: number | null, signal: NodeJS.Signals | null): void => {
-      if (this.#stopping) return;
+    const onEnd = (how: string): void => {
       if (performance.now() - startedMs >= limits.restartForgiveMs) this.#restartDelayMs = limits.restartDelayMinMs;
-      const delayMs = this.#restartDelayMs;
-      this.#restartDelayMs = Math.min(2 * delayMs, limits.restartDelayMaxMs);
-      this.#options.onDeath(`${this.title} ended (${signal ?? `exit code ${code}`}); it starts again in ${delayMs} ms`);
-      this.#restartTimer = setTimeout(() => this.#supervise(this.#spawn().child), delayMs);
+      this.#startAgainAfter(how);
     };
-    if (child.exitCode !== null || child.signalCode !== null) onExit(child.exitCode, child.signalCode);
-    else child.once('exit', onExit);
+    if (child.exitCode !== null || child.signalCode !== null) onEnd(child.signalCode ?? `exit code ${child.exitCode}`);
+    else void endOf(child).then(onEnd);
+  }
+
+  #startAgainAfter(how: string): void {
+    if (this.#stopping) return;
+    const delayMs = this.#restartDelayMs;
+    this.#restartDelayMs = Math.min(2 * delayMs, limits.restartDelayMaxMs);
+    this.#options.onDeath(`${this.title} ended (${how}); it starts again in ${delayMs} ms`);
+    this.#restartTimer = setTimeout(() => this.#restart(), delayMs);
+  }
+
+  /** No process more, or no descriptor, may be had just now: that is one more death, and must not be that of the parent. */
+  #restart(): void {
+    try {
+      this.#supervise(this.#spawn().child);
+    } catch (error) {
+      this.#startAgainAfter((error as Error).message);
+    }
   }
 }
 
 async function diedBeforeListening(child: ChildProcess, title: string): Promise<never> {
-  const [code, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null];
-  throw new PavostoreError('child_failed', `${title} did not start (${signal ?? `exit code ${code}`}): its own message is above`);
+  throw new PavostoreError('child_failed', `${title} did not start (${await endOf(child)}): its own message is above`);
+}
+
+/** Resolves when the process has ended, or could not be started, to how. */
+function endOf(child: ChildProcess): Promise<string> {
+  return new Promise((resolve) => {
+    child.once('exit', (code, signal) => resolve(signal ?? `exit code ${code}`));
+    child.on('error', (error) => {
+      if (child.pid === undefined) resolve(error.message);
+    });
+  });
 }

@@ -179,6 +179,28 @@ describe('of two holders', () => {
     expect(first.batches.length - asked).toBeLessThanOrEqual(2);
   });
 
+  test('an ejected one costs the other keys of an /mget nothing: one goes to both, the rest together', async () => {
+    first.reply = wrong;
+    for (const key of keysOfFirst('wrong', 10)) await engine.lookUp(key);
+    const { probes } = laneOf(first).health.counts;
+    const asked = first.batches.length;
+    laneOf(first).cameBack();
+    await vi.waitFor(async () => {
+      // One that is a look-up of its own is asked once for both.
+      expect(await engine.mget(['k', 'twice', 'twice'])).toHaveLength(3);
+      expect(laneOf(first).health.counts.probes).toBe(probes + 1);
+    }, waiting);
+    expect(first.batches.slice(asked)).toEqual([[expect.any(String)]]);
+    expect(engine.engine.counts.followed).toBe(0);
+    // And nothing at all when it holds none of them any more.
+    first.kept = [];
+    engine.follow();
+    laneOf(first).cameBack();
+    await vi.waitFor(() => expect(laneOf(first).isProbeDue).toBe(true), waiting);
+    expect(await engine.mget(['k', 'twice', 'twice'])).toHaveLength(3);
+    expect([first.batches.length - asked, engine.engine.counts.followed]).toEqual([1, 0]);
+  });
+
   test('one that the polls hear of again is tried at once', async () => {
     first.reply = wrong;
     for (const key of keysOfFirst('wrong', 10)) await engine.lookUp(key);

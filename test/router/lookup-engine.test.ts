@@ -365,6 +365,21 @@ describe('the same key asked again while it is on its way', () => {
     expect(first.batches).toEqual([['k']]);
   });
 
+  test('is asked anew when the first has given up, though others still wait with it', async () => {
+    await startAlone();
+    const { promise: released, resolve: release } = Promise.withResolvers<void>();
+    first.reply = (good, response, request) => void released.then(() => honestReply(good, response, request));
+    const early = engine.lookUpWithin(300, 'k');
+    await first.received(1);
+    const follower = engine.lookUp('k');
+    expect(await early).toBe('deadline_exceeded');
+    first.reply = honestReply;
+    expect(await engine.lookUp('k')).toEqual(found('k'));
+    expect(engine.engine.counts.followed).toBe(1);
+    release();
+    expect(await follower).toEqual(found('k'));
+  });
+
   test('is asked anew when all have given up, whether it was under way or still waited', async () => {
     await startAlone({ deadlineMs: 1_000 });
     const replies: (() => void)[] = [];

@@ -48,15 +48,19 @@ afterEach(async () => {
   await new Promise((resolve) => server.close(resolve));
 });
 
-type Sent = { readonly batch: SentBatch; readonly outcome: Promise<string> };
+type Sent = { readonly batch: SentBatch; readonly outcome: Promise<string>; readonly writes: { count: number } };
 
 function send(body: string): Sent {
   const { promise, resolve } = Promise.withResolvers<string>();
+  const writes = { count: 0 };
   const batch = pool.send(outgoingOf(Buffer.from(body, 'latin1')), {
+    onWrite: () => {
+      writes.count++;
+    },
     onReply: (bytesRead) => resolve(bytesRead.toString('latin1')),
     onFailure: resolve,
   });
-  return { batch, outcome: promise };
+  return { batch, outcome: promise, writes };
 }
 
 const ask = (body: string): Promise<string> => send(body).outcome;
@@ -154,9 +158,9 @@ describe('a connection that ends', () => {
 });
 
 test('a batch is written once the connection is there, and `refused` when nobody listens', async () => {
-  const { batch, outcome } = send('a');
-  expect(batch.isWritten).toBe(false);
-  await vi.waitFor(() => expect(batch.isWritten).toBe(true));
+  const { batch, outcome, writes } = send('a');
+  expect([batch.isWritten, writes.count]).toEqual([false, 0]);
+  await vi.waitFor(() => expect([batch.isWritten, writes.count]).toEqual([true, 1]));
   expect(await outcome).toBe('to a');
   await new Promise<void>((resolve) => {
     server.close(() => resolve());

@@ -32,8 +32,26 @@ describe('of two reports', () => {
     table.answered('m:1', report({ counter: 900, versions: keeping(9) }), 1);
     table.answered('m:1', report({ incarnation: 'second', startedMs: 2_000, counter: 1 }), 2);
     expect(table.find('m')!.report!.versions).toEqual([]);
-    table.answered('m:1', report({ counter: 901, versions: keeping(9) }), 3);
+    // It was asked before the second one was there.
+    table.answered('m:1', report({ counter: 901, versions: keeping(9) }), 3, 1);
     expect(table.find('m')).toMatchObject({ lastAnswerMs: 2, report: { incarnation: 'second' } });
+  });
+
+  test('one whose clock was set back counts when it answers where the one before it was, or that one is silent', () => {
+    const later = report({ startedMs: 9_000 });
+    const earlier = report({ incarnation: 'second', startedMs: 1, versions: keeping(9) });
+    const sameAddress = new MemberTable();
+    sameAddress.answered('m:1', later, 10);
+    sameAddress.answered('m:1', earlier, 12, 11);
+    expect(sameAddress.find('m')).toMatchObject({ alive: true, report: { incarnation: 'second' } });
+
+    const otherAddress = new MemberTable();
+    otherAddress.answered('m:1', later, 10);
+    otherAddress.answered('m:2', earlier, 12, 11);
+    expect(otherAddress.find('m')).toMatchObject({ address: 'm:1', report: { incarnation: later.incarnation } });
+    const silentMs = 11 + limits.memberSilentMs;
+    otherAddress.answered('m:2', earlier, silentMs, silentMs);
+    expect(otherAddress.find('m')).toMatchObject({ address: 'm:2', alive: true, report: { incarnation: 'second' } });
   });
 
   test('of two starts in the same millisecond all choose the same one', () => {

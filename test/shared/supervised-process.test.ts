@@ -1,0 +1,39 @@
+import { spawn } from 'node:child_process';
+import { expect, test, vi } from 'vitest';
+import { limits } from '../../shared/limits.ts';
+import { SupervisedProcess } from '../../shared/supervised-process.ts';
+
+const program = `process.send({ kind: 'listening', port: 7 }); process.on('SIGTERM', () => process.exit()); setInterval(() => {}, 1000)`;
+const good = () => spawn(process.execPath, ['-e', program], { stdio: ['ignore', 'ignore', 'ignore', 'ipc'] });
+const bad = () => spawn('/nowhere/to/be/found', { stdio: ['ignore', 'ignore', 'ignore', 'ipc'] });
+
+test('a child that cannot be started just when it should be started again is one more death, not that of its parent', async () => {
+  const spawns = [
+    good,
+    bad,
+    () => {
+      throw new Error('spawn EMFILE');
+    },
+    good,
+  ];
+  const deaths: string[] = [];
+  const child = new SupervisedProcess({ title: 'child', spawn: () => spawns.shift()!(), onDeath: (message) => deaths.push(message) });
+  expect(await child.start()).toBe(7);
+  const first = child.pid!;
+  process.kill(first, 'SIGKILL');
+  await vi.waitFor(() => expect(spawns).toEqual([]), { timeout: 20_000 });
+  const delayMs = limits.restartDelayMinMs;
+  expect(deaths).toEqual([
+    `child ended (SIGKILL); it starts again in ${delayMs} ms`,
+    `child ended (spawn /nowhere/to/be/found ENOENT); it starts again in ${2 * delayMs} ms`,
+    `child ended (spawn EMFILE); it starts again in ${4 * delayMs} ms`,
+  ]);
+  expect(child.pid).not.toBe(first);
+  await child.stop();
+});
+
+test('a child that cannot be started at all fails the start, and says why', async () => {
+  const child = new SupervisedProcess({ title: 'child', spawn: bad, onDeath: () => {} });
+  await expect(child.start()).rejects.toMatchObject({ code: 'child_failed', message: expect.stringContaining('ENOENT') });
+  await child.stop();
+});
