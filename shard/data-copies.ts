@@ -16,6 +16,7 @@ import {
   parseCurrent,
   readCurrent,
   readManifest,
+  readPublications,
   versionPath,
 } from '../shared/data-set.ts';
 import { PavostoreError } from '../shared/errors.ts';
@@ -27,6 +28,7 @@ import type { Member } from '../shared/member-table.ts';
 import type { ObjectStore } from '../shared/object-store.ts';
 import { readPlaceCurrent } from '../shared/place-layout.ts';
 import { fingerprintOf, placeText, readTextIfThere, withTemporaryFolder } from '../shared/placed-file.ts';
+import { noPublications, previousIdOf } from '../shared/publications.ts';
 import { countSlices } from '../shared/slice-ranges.ts';
 import { removeUnusedVersions } from './cached-versions.ts';
 import type { HealCounts } from './heal.ts';
@@ -86,9 +88,8 @@ export class DataCopies {
       trouble = error;
     }
     this.#pollSource();
-    const others = [this.#sourceCurrent, this.#ofMembers(own)].filter((current) => current !== undefined);
-    const newest = others.reduce<Current | undefined>((best, each) => (best && best.sequence >= each.sequence ? best : each), own);
-    if (newest) return newest;
+    const newest = newestOf([own, this.#sourceCurrent, this.#ofMembers(own)]);
+    if (newest) return newest === own ? own : await withPreviousId(newest, this.#options.dataDir);
     if (trouble !== undefined) throw trouble;
     return undefined;
   };
@@ -260,6 +261,24 @@ export class DataCopies {
       return false;
     }
   }
+}
+
+/** The one with the greatest sequence; of the same publication one that knows the version before it, else the first. */
+export function newestOf(known: readonly (Current | undefined)[]): Current | undefined {
+  let newest: Current | undefined;
+  for (const each of known) {
+    if (!each) continue;
+    const isSame = newest?.sequence === each.sequence && newest.id === each.id;
+    if (!newest || each.sequence > newest.sequence || (isSame && newest.previousId === undefined)) newest = each;
+  }
+  return newest;
+}
+
+/** One that does not know the version before it, which members do not report, has it from the list of publications, where that names both. */
+export async function withPreviousId(current: Current, dataDir: string): Promise<Current> {
+  if (current.previousId !== undefined) return current;
+  const publications = await readPublications(dataDir).catch(() => noPublications);
+  return { ...current, previousId: previousIdOf(publications, current) };
 }
 
 /** The newest version of which a member that is there keeps some slice. */
