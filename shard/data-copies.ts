@@ -26,11 +26,11 @@ import { limits } from '../shared/limits.ts';
 import { formatManifest, type Manifest } from '../shared/manifest.ts';
 import type { Member } from '../shared/member-table.ts';
 import type { ObjectStore } from '../shared/object-store.ts';
-import { readPlaceCurrent } from '../shared/place-layout.ts';
+import { placeManifestName, readPlaceCurrent } from '../shared/place-layout.ts';
 import { fingerprintOf, placeText, readTextIfThere, withTemporaryFolder } from '../shared/placed-file.ts';
 import { noPublications, previousIdOf } from '../shared/publications.ts';
 import { countSlices } from '../shared/slice-ranges.ts';
-import { removeUnusedVersions } from './cached-versions.ts';
+import { placeFetchedManifest, removeUnusedVersions } from './cached-versions.ts';
 import type { HealCounts } from './heal.ts';
 import { fetchManifest } from './manifest-source.ts';
 
@@ -61,6 +61,9 @@ export class DataCopies {
   #manifestBadSinceMs: number | undefined;
   #manifestSeen = '';
   #unusedLookedMs = performance.now();
+  #isRemoving = false;
+  /** Versions that must stay in a cache, as of the last glance. */
+  #used: ReadonlySet<string> = new Set();
   /** The folder has had a readable `current`: its absence is a loss, not how a shard with an empty disk begins. */
   #hadCurrent = false;
   #isGlancing = false;
@@ -119,9 +122,7 @@ export class DataCopies {
       const [oldest] = this.#manifests.keys();
       if (this.#manifests.size >= 4) this.#manifests.delete(oldest!);
       this.#manifests.set(id, found.manifest);
-      await this.#write(
-        async (folder) => void (await placeText(folder, manifestPath(versionPath(dataDir, id)), formatManifest(found.manifest))),
-      );
+      await this.#write(async (folder) => await placeFetchedManifest(dataDir, folder, found.manifest));
       return found.manifest;
     }
   };
@@ -136,7 +137,8 @@ export class DataCopies {
     try {
       await this.#glanceAtManifest(manifest);
       await this.#glanceAtCurrent(current);
-      await this.#removeUnused(current, held);
+      this.#used = this.#usedOf(current, held);
+      void this.#removeUnused();
     } finally {
       this.#isGlancing = false;
     }
@@ -202,16 +204,33 @@ export class DataCopies {
     counts.healed.own++;
   }
 
-  /** With a source: nothing of what this shard holds, or anybody reports, or could go back to. */
-  async #removeUnused({ id, previousId }: Current, held: readonly string[]): Promise<void> {
-    const { dataDir, source, members, log } = this.#options;
+  /** What this shard holds, or anybody reports, or could go back to. */
+  #usedOf({ id, previousId }: Current, held: readonly string[]): ReadonlySet<string> {
+    const reported = this.#options.members().flatMap(({ report }) => (report?.versions ?? []).map((version) => version.id));
+    return new Set([id, ...(previousId === undefined ? [] : [previousId]), ...held, ...reported]);
+  }
+
+  /** With a source: what nobody uses and the source has. Not waited for, since the source is asked. Never rejects. */
+  async #removeUnused(): Promise<void> {
+    const { dataDir, source, log } = this.#options;
     const nowMs = performance.now();
-    if (!source || nowMs - this.#unusedLookedMs < limits.unusedLookIntervalMs) return;
+    if (!source || this.#isRemoving || nowMs - this.#unusedLookedMs < limits.unusedLookIntervalMs) return;
     this.#unusedLookedMs = nowMs;
-    const reported = members().flatMap(({ report }) => (report?.versions ?? []).map((version) => version.id));
-    const inUse = new Set([id, ...(previousId === undefined ? [] : [previousId]), ...held, ...reported]);
-    for (const removed of await removeUnusedVersions(dataDir, inUse))
-      log.info(`version ${removed} is removed from the cache: nobody uses it`);
+    this.#isRemoving = true;
+    const mayGo = async (id: string): Promise<boolean> => {
+      if (this.#used.has(id)) return false;
+      const isInSource = (await source.findObject(placeManifestName(id)).catch(() => undefined)) !== undefined;
+      // Somebody may have taken it up while the source was asked.
+      return isInSource && !this.#used.has(id) && !this.#closed;
+    };
+    try {
+      for (const removed of await removeUnusedVersions(dataDir, mayGo))
+        log.info(`version ${removed} is removed from the cache: nobody uses it`);
+    } catch (error) {
+      if (!this.#closed) log.warn((error as Error).message);
+    } finally {
+      this.#isRemoving = false;
+    }
   }
 
   /** What the members serve, when the folder says nothing of it, or has been behind for a while. */

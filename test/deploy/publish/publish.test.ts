@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { cp, mkdir, readdir, readFile, rename, stat, truncate, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
@@ -6,7 +7,7 @@ import { type Disk, realDisk } from '../../../deploy/publish/disk.ts';
 import { openPublishLock } from '../../../deploy/publish/publish-lock.ts';
 import { openTemporaryFolder, removeStaleFolders } from '../../../deploy/publish/temporary-folder.ts';
 import { verifyDataSet } from '../../../deploy/verify/verify.ts';
-import { currentPath, readCurrent, slicePath, versionPath } from '../../../shared/data-set.ts';
+import { currentPath, fetchedMarkPath, readCurrent, slicePath, versionPath } from '../../../shared/data-set.ts';
 import { limits } from '../../../shared/limits.ts';
 import { sliceHeaderSize } from '../../../shared/slice-layout.ts';
 import { publishRecords } from '../../data-sets.ts';
@@ -56,6 +57,16 @@ describe('publishing', () => {
     expect(second.current!.sequence).toBeGreaterThan(first.current!.sequence);
     expect(await readCurrent(dataDir)).toEqual(again.current);
     expect(await findDebris(dataDir)).toEqual([]);
+  });
+
+  test('of a version that a shard has fetched before makes it a published one', async () => {
+    const dataDir = await makeDataDir();
+    const { current } = await publish(await prepare(dataDir, oldRecords));
+    const mark = fetchedMarkPath(versionPath(dataDir, current!.id));
+    await writeFile(mark, '');
+    expect((await verifyDataSet(dataDir, undefined)).problems).toEqual([]);
+    expect(await publish(await prepare(dataDir, oldRecords))).toMatchObject({ reused: true });
+    expect(existsSync(mark)).toBe(false);
   });
 
   test('counts on from a sequence of the future', () => {
