@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, renameSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test, vi } from 'vitest';
 import { type BackupOptions, type BackupReport, backupVersion } from '../../../deploy/backup/backup.ts';
@@ -333,6 +333,40 @@ describe('a restore', () => {
     expect(await restore(store, dataDir, { id })).toMatchObject({ published: true });
     await expect(restore(store, dataDir, { id: 'f'.repeat(32) })).rejects.toMatchObject({ code: 'version_missing' });
   });
+
+  test.for<[string, (path: string) => void]>([
+    ['larger than any', (path) => truncateSync(path, 5_000)],
+    [
+      'a link',
+      (path) => {
+        renameSync(path, `${path}-there`);
+        symlinkSync(`${path}-there`, path);
+      },
+    ],
+    [
+      'a folder',
+      (path) => {
+        rmSync(path);
+        mkdirSync(path);
+      },
+    ],
+  ])(
+    'of a named version does not mind a `current` there that is %s; one of the latest says what versions there are',
+    async ([, damage]) => {
+      const place = join(makeRoot(), 'place');
+      const store = openPlace(place);
+      const data = makeData();
+      const { id } = data.manifest;
+      await backup(data.dataDir, store);
+      damage(join(place, 'current'));
+      const dataDir = join(makeRoot(), 'restored');
+      await expect(restore(store, dataDir)).rejects.toMatchObject({
+        code: 'object_corrupt',
+        message: expect.stringContaining(`name a version: ${id}`),
+      });
+      expect(await restore(store, dataDir, { id })).toMatchObject({ id, published: true });
+    },
+  );
 
   test('does not count a folder that somebody else works in as its own', async () => {
     const store = openPlace(join(makeRoot(), 'place'));
