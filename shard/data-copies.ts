@@ -16,6 +16,7 @@ import {
   parseCurrent,
   readCurrent,
   readManifest,
+  readPublications,
   versionPath,
 } from '../shared/data-set.ts';
 import { PavostoreError } from '../shared/errors.ts';
@@ -25,10 +26,11 @@ import { limits } from '../shared/limits.ts';
 import { formatManifest, type Manifest } from '../shared/manifest.ts';
 import type { Member } from '../shared/member-table.ts';
 import type { ObjectStore } from '../shared/object-store.ts';
-import { readPlaceCurrent } from '../shared/place-layout.ts';
+import { placeManifestName, readPlaceCurrent } from '../shared/place-layout.ts';
 import { fingerprintOf, placeText, readTextIfThere, withTemporaryFolder } from '../shared/placed-file.ts';
+import { noPublications, previousIdOf } from '../shared/publications.ts';
 import { countSlices } from '../shared/slice-ranges.ts';
-import { removeUnusedVersions } from './cached-versions.ts';
+import { placeFetchedManifest, removeUnusedVersions } from './cached-versions.ts';
 import type { HealCounts } from './heal.ts';
 import { fetchManifest } from './manifest-source.ts';
 
@@ -59,6 +61,9 @@ export class DataCopies {
   #manifestBadSinceMs: number | undefined;
   #manifestSeen = '';
   #unusedLookedMs = performance.now();
+  #isRemoving = false;
+  /** Versions that must stay in a cache, as of the last glance. */
+  #used: ReadonlySet<string> = new Set();
   /** The folder has had a readable `current`: its absence is a loss, not how a shard with an empty disk begins. */
   #hadCurrent = false;
   #isGlancing = false;
@@ -86,9 +91,8 @@ export class DataCopies {
       trouble = error;
     }
     this.#pollSource();
-    const others = [this.#sourceCurrent, this.#ofMembers(own)].filter((current) => current !== undefined);
-    const newest = others.reduce<Current | undefined>((best, each) => (best && best.sequence >= each.sequence ? best : each), own);
-    if (newest) return newest;
+    const newest = newestOf([own, this.#sourceCurrent, this.#ofMembers(own)]);
+    if (newest) return newest === own ? own : await withPreviousId(newest, this.#options.dataDir);
     if (trouble !== undefined) throw trouble;
     return undefined;
   };
@@ -118,9 +122,7 @@ export class DataCopies {
       const [oldest] = this.#manifests.keys();
       if (this.#manifests.size >= 4) this.#manifests.delete(oldest!);
       this.#manifests.set(id, found.manifest);
-      await this.#write(
-        async (folder) => void (await placeText(folder, manifestPath(versionPath(dataDir, id)), formatManifest(found.manifest))),
-      );
+      await this.#write(async (folder) => await placeFetchedManifest(dataDir, folder, found.manifest));
       return found.manifest;
     }
   };
@@ -135,7 +137,8 @@ export class DataCopies {
     try {
       await this.#glanceAtManifest(manifest);
       await this.#glanceAtCurrent(current);
-      await this.#removeUnused(current, held);
+      this.#used = this.#usedOf(current, held);
+      void this.#removeUnused();
     } finally {
       this.#isGlancing = false;
     }
@@ -201,16 +204,33 @@ export class DataCopies {
     counts.healed.own++;
   }
 
-  /** With a source: nothing of what this shard holds, or anybody reports, or could go back to. */
-  async #removeUnused({ id, previousId }: Current, held: readonly string[]): Promise<void> {
-    const { dataDir, source, members, log } = this.#options;
+  /** What this shard holds, or anybody reports, or could go back to. */
+  #usedOf({ id, previousId }: Current, held: readonly string[]): ReadonlySet<string> {
+    const reported = this.#options.members().flatMap(({ report }) => (report?.versions ?? []).map((version) => version.id));
+    return new Set([id, ...(previousId === undefined ? [] : [previousId]), ...held, ...reported]);
+  }
+
+  /** With a source: what nobody uses and the source has. Not waited for, since the source is asked. Never rejects. */
+  async #removeUnused(): Promise<void> {
+    const { dataDir, source, log } = this.#options;
     const nowMs = performance.now();
-    if (!source || nowMs - this.#unusedLookedMs < limits.unusedLookIntervalMs) return;
+    if (!source || this.#isRemoving || nowMs - this.#unusedLookedMs < limits.unusedLookIntervalMs) return;
     this.#unusedLookedMs = nowMs;
-    const reported = members().flatMap(({ report }) => (report?.versions ?? []).map((version) => version.id));
-    const inUse = new Set([id, ...(previousId === undefined ? [] : [previousId]), ...held, ...reported]);
-    for (const removed of await removeUnusedVersions(dataDir, inUse))
-      log.info(`version ${removed} is removed from the cache: nobody uses it`);
+    this.#isRemoving = true;
+    const mayGo = async (id: string): Promise<boolean> => {
+      if (this.#used.has(id)) return false;
+      const isInSource = (await source.findObject(placeManifestName(id)).catch(() => undefined)) !== undefined;
+      // Somebody may have taken it up while the source was asked.
+      return isInSource && !this.#used.has(id) && !this.#closed;
+    };
+    try {
+      for (const removed of await removeUnusedVersions(dataDir, mayGo))
+        log.info(`version ${removed} is removed from the cache: nobody uses it`);
+    } catch (error) {
+      if (!this.#closed) log.warn((error as Error).message);
+    } finally {
+      this.#isRemoving = false;
+    }
   }
 
   /** What the members serve, when the folder says nothing of it, or has been behind for a while. */
@@ -260,6 +280,24 @@ export class DataCopies {
       return false;
     }
   }
+}
+
+/** The one with the greatest sequence; of the same publication one that knows the version before it, else the first. */
+export function newestOf(known: readonly (Current | undefined)[]): Current | undefined {
+  let newest: Current | undefined;
+  for (const each of known) {
+    if (!each) continue;
+    const isSame = newest?.sequence === each.sequence && newest.id === each.id;
+    if (!newest || each.sequence > newest.sequence || (isSame && newest.previousId === undefined)) newest = each;
+  }
+  return newest;
+}
+
+/** One that does not know the version before it, which members do not report, has it from the list of publications, where that names both. */
+export async function withPreviousId(current: Current, dataDir: string): Promise<Current> {
+  if (current.previousId !== undefined) return current;
+  const publications = await readPublications(dataDir).catch(() => noPublications);
+  return { ...current, previousId: previousIdOf(publications, current) };
 }
 
 /** The newest version of which a member that is there keeps some slice. */

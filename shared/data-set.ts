@@ -4,6 +4,7 @@
 //     DATA/publications.json              what publishers did, and what the guards said of it
 //     DATA/versions/ID/manifest.json
 //     DATA/versions/ID/slices/0000.slice  one for each index, at least four digits
+//     DATA/versions/ID/fetched            only where a shard has fetched the version into a cache: see shard/cached-versions.ts
 //
 // Only deploy/ writes it, and never in place: see deploy/publish/. A file that is a link is not opened; the folders above
 // it may be links, since what is read is checked by its digest.
@@ -18,6 +19,8 @@ import { limits } from './limits.ts';
 import { isVersionId, type Manifest, type ManifestSlice, parseManifest } from './manifest.ts';
 import { noPublications, type Publications, parsePublications } from './publications.ts';
 import { readSlice, type Slice, sliceHeaderSize } from './slice-layout.ts';
+
+export const fetchedMarkName = 'fetched';
 
 /** What `current` says. A greater sequence is newer, whatever the ids are. */
 export type Current = { readonly sequence: number; readonly id: string; readonly previousId: string | undefined };
@@ -40,6 +43,11 @@ export function versionPath(dataDir: string, id: string): string {
 
 export function manifestPath(versionDir: string): string {
   return join(versionDir, 'manifest.json');
+}
+
+/** Is there where a shard brought the version from elsewhere; never where somebody published it. */
+export function fetchedMarkPath(versionDir: string): string {
+  return join(versionDir, fetchedMarkName);
 }
 
 export function slicesPath(versionDir: string): string {

@@ -61,13 +61,28 @@ export function lastRefusal({ list }: Publications): Publication | undefined {
   return last?.outcome === 'refused' ? last : undefined;
 }
 
-/** The same without what was written ahead of a `current` that never came. */
+/** The same without what was written ahead of a `current` that never came. Where there is no `current` to tell that, all of it counts. */
 export function withoutUnfinished({ pin, list }: Publications, current: Published | undefined): Publications {
-  const sequenceMax = current?.sequence ?? 0;
+  if (!current) return { pin, list };
+  const sequenceMax = current.sequence;
   return {
     pin: pin && pin.sequence <= sequenceMax ? pin : undefined,
     list: list.filter(({ sequence }) => sequence === undefined || sequence <= sequenceMax),
   };
+}
+
+/** What `current` said last, as far as the list knows: for where that is lost. Undefined when nothing was ever published. */
+export function lastPublished(publications: Publications): (Published & { readonly previousId: string | undefined }) | undefined {
+  const last = publications.list.findLast(({ sequence }) => sequence !== undefined);
+  if (!last) return undefined;
+  const published = { id: last.id, sequence: last.sequence! };
+  return { ...published, previousId: previousIdOf(publications, published) };
+}
+
+/** The version that was replaced by the one that `current` names; undefined when there was none, or the list does not name the two. */
+export function previousIdOf({ list }: Publications, current: Published): string | undefined {
+  const index = list.findLastIndex(({ id, sequence }) => id === current.id && sequence === current.sequence);
+  return list.slice(0, Math.max(0, index)).findLast(({ id, sequence }) => sequence !== undefined && id !== current.id)?.id;
 }
 
 /** The file's text; the oldest publications are left out where there are too many. */

@@ -2,7 +2,7 @@
 
 import { readdir } from 'node:fs/promises';
 import { forEachBounded } from '../../shared/bounded-run.ts';
-import { type Current, readCurrent, readManifest, readPublications, versionsPath } from '../../shared/data-set.ts';
+import { type Current, currentPath, readCurrent, readManifest, readPublications, versionsPath } from '../../shared/data-set.ts';
 import { PavostoreError } from '../../shared/errors.ts';
 import { limits } from '../../shared/limits.ts';
 import { isVersionId, type Manifest, type ManifestSlice } from '../../shared/manifest.ts';
@@ -64,6 +64,14 @@ export async function checkBackup(options: CheckOptions): Promise<CheckReport> {
   const ageMs = latest && Math.max(0, nowMs - latest.sequence);
   const lateMs = published ? behindMs : options.ageMaxMs === undefined ? 0 : (ageMs ?? 0);
   if (latest && lateMs > (options.ageMaxMs ?? 0)) problems.push(lateProblem(store, latest, published, lateMs));
+  if (!published && options.ageMaxMs === undefined) {
+    const path = currentPath(dataDir);
+    problems.push(`${path}: no such file, so whether the backup is stale is not known: give the right --data, or a --max-age`);
+  }
+  // That of another data folder: ours must be there nevertheless.
+  const isAnothers = latest && published && latest.sequence >= published.sequence && latest.id !== published.id;
+  const lack = isAnothers ? await findLack(options, published.id).catch(damageOf) : undefined;
+  if (lack !== undefined) problems.push(lackProblem(store, latest!, published!, lack));
   return {
     place: store.place,
     id: manifest?.id,
@@ -103,6 +111,22 @@ function lateProblem(store: ObjectStore, latest: Current, published: Current | u
   const what = `${store.place}: its latest is version ${latest.id} of sequence ${latest.sequence}`;
   if (!published) return `${what}, ${formatDuration(lateMs)} old`;
   return `${what}; version ${published.id} of sequence ${published.sequence} is published; without a backup for ${formatDuration(lateMs)}`;
+}
+
+function lackProblem(store: ObjectStore, latest: Current, published: Current, lack: string): string {
+  const what = `${store.place}: its latest is version ${latest.id} of sequence ${latest.sequence}`;
+  return `${what}; version ${published.id} of sequence ${published.sequence}, which is published, is not backed up: ${lack}`;
+}
+
+/** Why the place does not have a version: the first slice that is not there; undefined when all are. Throws why its manifest cannot be read. */
+async function findLack(options: CheckOptions, id: string): Promise<string | undefined> {
+  const { identity } = await readPlaceManifest(options.store, id, options.signal);
+  const lacks: string[] = [];
+  await forEachBounded(identity.slices, limits.storeLooksParallel, async (expected) => {
+    const error = await findDamage({ ...options, deep: false }, expected, () => {});
+    if (error) lacks.push(error.message);
+  });
+  return lacks.sort()[0];
 }
 
 async function checkSlices(

@@ -113,10 +113,10 @@ async function chooseVersion({ store, id, signal }: RestoreOptions): Promise<{ i
     if (id !== undefined || found) return { id: id ?? found!.current.id, sequence: found?.current.sequence };
     throw new PavostoreError('version_missing', `${store.place}: no backup is there${await listVersions(store, signal)}`);
   } catch (error) {
-    if (!(error instanceof PavostoreError) || error.code !== 'current_malformed') throw error;
+    if (!(error instanceof PavostoreError) || (error.code !== 'current_malformed' && error.code !== 'object_corrupt')) throw error;
     // The version is named: what the latest would be does not matter.
     if (id !== undefined) return { id, sequence: undefined };
-    throw new PavostoreError('current_malformed', `${error.message}; name a version${await listVersions(store, signal)}`, { cause: error });
+    throw new PavostoreError(error.code, `${error.message}; name a version${await listVersions(store, signal)}`, { cause: error });
   }
 }
 

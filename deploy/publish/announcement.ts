@@ -21,6 +21,7 @@ import { PavostoreError } from '../../shared/errors.ts';
 import { entryCountOf } from '../../shared/manifest.ts';
 import {
   formatPublications,
+  lastPublished,
   noPublications,
   type PublicationAct,
   type Publications,
@@ -39,34 +40,51 @@ export type Publisher = {
   readonly onWarning: (message: string) => void;
 };
 
-/** What is published, and what publishers did before. `sequenceLast`: the greatest sequence that is known to have been used. */
-export type Standing = { readonly current: Current | undefined; readonly publications: Publications; readonly sequenceLast: number };
+/** What is published, and what publishers did before. */
+export type Standing = {
+  /** As the file says, or, where that is lost, the list of publications. */
+  readonly current: Current | undefined;
+  readonly publications: Publications;
+  /** The greatest sequence that is known to have been used. */
+  readonly sequenceLast: number;
+  /** Why nobody knows what was published; undefined when it is known, or nothing was. */
+  readonly trouble: Error | undefined;
+};
 
-/** Reads both. What cannot be read is no reason not to publish: it is told, and counts as absent. A pin holds even where `current` cannot be read. */
+/**
+ * Reads both. What cannot be read is no reason not to publish: it is told. Where `current` is damaged or gone, though something was published, the pin
+ * holds, and what the list names last counts as published.
+ */
 export async function readStanding({ dataDir, onWarning }: Pick<Publisher, 'dataDir' | 'onWarning'>): Promise<Standing> {
-  const current = await readCurrent(dataDir).catch((error: Error) => {
-    onWarning(`${error.message}: it is replaced, and what was published before is not known`);
-    return 'unreadable' as const;
-  });
+  const current = await readCurrent(dataDir).catch((error: Error) => error);
   const found = await readPublications(dataDir).catch((error: Error) => {
     onWarning(`${error.message}: it begins anew, and whether the version was pinned is not known`);
-    return noPublications;
+    return error;
   });
-  const sequenceLast = Math.max(
-    0,
-    ...found.list.map(({ sequence = 0 }) => sequence),
-    current === 'unreadable' ? 0 : (current?.sequence ?? 0),
-  );
-  if (current === 'unreadable') return { current: undefined, publications: found, sequenceLast };
-  return { current, publications: withoutUnfinished(found, current), sequenceLast };
+  const publications = found instanceof Error ? noPublications : found;
+  const sequenceLast = Math.max(0, ...publications.list.map(({ sequence = 0 }) => sequence));
+  if (!current || current instanceof Error) {
+    const last = lastPublished(publications);
+    const lost = current ?? (last && new PavostoreError('current_malformed', `${currentPath(dataDir)}: no such file`));
+    const known = last ? `version ${last.id}, which was published last, counts` : 'what was published before is not known';
+    if (lost) onWarning(`${lost.message}: it is replaced, and ${known}`);
+    const trouble = last ? undefined : (lost ?? (found instanceof Error ? found : undefined));
+    return { current: last, publications, sequenceLast, trouble };
+  }
+  return {
+    current,
+    publications: withoutUnfinished(publications, current),
+    sequenceLast: Math.max(sequenceLast, current.sequence),
+    trouble: undefined,
+  };
 }
 
-/** How many entries the published version has; undefined when there is none, or its manifest cannot be read. */
-export async function entriesPublished(dataDir: string, { current }: Standing): Promise<number | undefined> {
-  if (!current) return undefined;
+/** How many entries the published version has; undefined when there is none, an error when that cannot be known. */
+export async function entriesPublished(dataDir: string, { current, trouble }: Standing): Promise<number | Error | undefined> {
+  if (!current) return trouble;
   return await readManifest(dataDir, current.id).then(
     ({ identity }) => entryCountOf(identity),
-    () => undefined,
+    (error: Error) => error,
   );
 }
 

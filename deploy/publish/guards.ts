@@ -26,8 +26,8 @@ export type GuardFacts = {
   /** What verifying it found. */
   readonly problems: readonly string[];
   readonly entries: number;
-  /** Of the published version; undefined when there is none, or when it cannot be read. */
-  readonly entriesPublished: number | undefined;
+  /** Of the published version; undefined when there is none, an error when it cannot be read. */
+  readonly entriesPublished: number | Error | undefined;
 };
 
 /** The result as it is written with the publication. */
@@ -54,7 +54,10 @@ function damageOf({ problems }: GuardFacts): string[] {
 }
 
 function shrinkOf({ entries, entriesPublished }: GuardFacts, maxShrink: number | undefined): string[] {
-  if (maxShrink === undefined || entriesPublished === undefined || entries >= entriesPublished * (1 - maxShrink)) return [];
+  if (maxShrink === undefined || maxShrink === 1 || entriesPublished === undefined) return [];
+  if (entriesPublished instanceof Error)
+    return [`how much smaller it is than the published version is not known: ${entriesPublished.message}`];
+  if (entries >= entriesPublished * (1 - maxShrink)) return [];
   const lost = (100 * (entriesPublished - entries)) / entriesPublished;
   return [
     `${formatCount(entries)} entries, ${lost.toFixed(1)} % less than the ${formatCount(entriesPublished)} of the published version; ` +

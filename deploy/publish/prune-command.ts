@@ -32,7 +32,11 @@ export const pruneCommand = defineCommand({
     if (backup !== undefined) {
       const { pruneBackup } = await import('../backup/prune-backup.ts');
       const { openPlace } = await import('../../shared/place.ts');
-      const neededFor = new Map([...(await neededIn(data)), ...[...reportedBy].map(([id, names]) => [id, heldBy(names)] as const)]);
+      const { versionsNeededIn } = await import('./prune.ts');
+      const neededFor = new Map([
+        ...(await versionsNeededIn(data, say)),
+        ...[...reportedBy].map(([id, names]) => [id, heldBy(names)] as const),
+      ]);
       const store = openPlace(backup, placeOptionsIn(args));
       try {
         const report = await runUntilSignal((signal) => pruneBackup({ store, keep, dryRun, neededFor, signal }));
@@ -66,17 +70,6 @@ async function askMembers(members: string | undefined): Promise<Map<string, stri
     for (const { id } of report?.versions ?? []) reportedBy.set(id, [...(reportedBy.get(id) ?? []), name]);
   }
   return reportedBy;
-}
-
-/** Versions that a data folder, if it is there, may need the backup of. */
-async function neededIn(dataDir: string): Promise<Map<string, string>> {
-  const { listVersions } = await import('./version-list.ts');
-  const { current, publications } = await listVersions(dataDir, say);
-  return new Map([
-    ...(current?.previousId === undefined ? [] : [[current.previousId, `previous in ${dataDir}`] as const]),
-    ...(publications.pin ? [[publications.pin.id, `pinned in ${dataDir}`] as const] : []),
-    ...(current ? [[current.id, `published in ${dataDir}`] as const] : []),
-  ]);
 }
 
 function heldBy(names: readonly string[]): string {

@@ -2,13 +2,14 @@
 // clock; whatever is not known speaks for keeping. Under the publishers' lock a version is renamed to `.trash-*` first, so that no reader ever
 // finds half of one, and what a crash leaves is removed by the next command.
 
-import { versionPath, versionsPath } from '../../shared/data-set.ts';
+import { currentPath, versionPath, versionsPath } from '../../shared/data-set.ts';
+import { PavostoreError } from '../../shared/errors.ts';
 import { limits } from '../../shared/limits.ts';
 import { formatDuration } from '../../shared/quantities.ts';
 import { fileSystemNow } from './heartbeat.ts';
 import { type PublisherOptions, withPublisher } from './publish.ts';
 import { moveToTrash, removeFolder, removeStaleFolders } from './temporary-folder.ts';
-import { type ListedVersion, listVersions, newestMsOf, type VersionList } from './version-list.ts';
+import { hasVersions, type ListedVersion, listVersions, newestMsOf, type VersionList } from './version-list.ts';
 
 export type PruneOptions = PublisherOptions & {
   /** How many versions stay at least, the newest ones. */
@@ -39,6 +40,24 @@ export async function pruneVersions(options: PruneOptions): Promise<PrunedVersio
     await removeStaleFolders(dataDir);
     return plan;
   });
+}
+
+/**
+ * What a data folder needs the backup of, and why, by the version's id; nothing where there is no such folder, which `onWarning` is told. Throws
+ * `current_malformed`, `publications_malformed`, and `version_missing` when versions are there, but nothing says which of them is published.
+ */
+export async function versionsNeededIn(dataDir: string, onWarning: (message: string) => void): Promise<Map<string, string>> {
+  const { current, publications } = await listVersions(dataDir);
+  if (!current && (publications.list.length > 0 || (await hasVersions(dataDir)))) {
+    const what = `${currentPath(dataDir)}: no such file, so which backups ${dataDir} needs is not known`;
+    throw new PavostoreError('version_missing', `${what}: pavostore publish ID, or verify --repair, or another --data`);
+  }
+  if (!current) onWarning(`${dataDir}: nothing is published there: only what the backup itself says counts`);
+  return new Map([
+    ...(current?.previousId === undefined ? [] : [[current.previousId, `previous in ${dataDir}`] as const]),
+    ...(publications.pin ? [[publications.pin.id, `pinned in ${dataDir}`] as const] : []),
+    ...(current ? [[current.id, `published in ${dataDir}`] as const] : []),
+  ]);
 }
 
 /** What is known when pruning is planned. */

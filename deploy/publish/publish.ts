@@ -10,9 +10,9 @@
 // The three are separate acts: a version that the guards refuse lies in versions/ all the same, and can be looked at, published by force, or
 // pruned. A failed sync fails the act: after one, nobody knows what is on the disk. A published file is never written in place.
 
-import { mkdir, stat } from 'node:fs/promises';
+import { mkdir, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { type Current, manifestPath, readManifest, slicesPath, versionPath, versionsPath } from '../../shared/data-set.ts';
+import { type Current, fetchedMarkPath, manifestPath, readManifest, slicesPath, versionPath, versionsPath } from '../../shared/data-set.ts';
 import { PavostoreError } from '../../shared/errors.ts';
 import { entryCountOf, formatManifest, type Manifest } from '../../shared/manifest.ts';
 import type { PublicationAct } from '../../shared/publications.ts';
@@ -164,7 +164,9 @@ async function placeVersion({ disk, dataDir, onWarning }: Publisher, versionDir:
   if (problem) onWarning(`${target} was there, but damaged (${problem}): replaced`);
   const trash = problem ? await moveToTrash(disk, dataDir, target) : undefined;
   const reused = found && !problem;
-  if (!reused) await disk.rename(versionDir, target);
+  // From now on it is a publisher's, and no shard that has fetched it before may take it away.
+  if (reused) await rm(fetchedMarkPath(target), { force: true }).catch(rethrowWrite(target));
+  else await disk.rename(versionDir, target);
   await disk.syncFolder(versionsPath(dataDir));
   if (trash) await removeFolder(trash);
   return reused;

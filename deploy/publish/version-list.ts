@@ -63,6 +63,14 @@ export async function findVersionId(dataDir: string, text: string): Promise<stri
   throw new PavostoreError('version_missing', `${dataDir}: ${JSON.stringify(text.slice(0, 80))}: ${what}`);
 }
 
+/** Whether there is a folder of versions, be it empty. */
+export async function hasVersions(dataDir: string): Promise<boolean> {
+  return await stat(versionsPath(dataDir)).then(
+    () => true,
+    () => false,
+  );
+}
+
 async function versionIdsIn(dataDir: string): Promise<string[]> {
   const names = await readdir(versionsPath(dataDir)).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return [];

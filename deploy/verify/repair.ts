@@ -1,7 +1,7 @@
 // `verify --repair`: what is missing or damaged in a data folder comes back from shards that keep it, a backup, or a source, in this order; each slice verified
 // by its SHA-256, each manifest by its id. Nothing is written in place, and what is whole is not touched: a running cluster over the same folder goes on.
 
-import { newestServed, replaceCurrent } from '../../shard/data-copies.ts';
+import { newestOf, newestServed, replaceCurrent, withPreviousId } from '../../shard/data-copies.ts';
 import { fetchManifest } from '../../shard/manifest-source.ts';
 import { fetchSlice } from '../../shard/slice-fetch.ts';
 import { type PlaceSpec, SourceDoor, sourcesOfSlice } from '../../shard/slice-source.ts';
@@ -79,10 +79,10 @@ class Repair {
     const ofPlaces = await Promise.all(
       places.map(async (place) => (await readPlaceCurrent(place).catch(this.#failed('current')))?.current),
     );
-    const known = [newestServed(this.#members), ...ofPlaces].filter((current) => current !== undefined);
-    const [newest] = known.toSorted((a, b) => b.sequence - a.sequence);
+    const newest = newestOf([newestServed(this.#members), ...ofPlaces]);
     if (!newest) throw new PavostoreError('version_missing', `${reason}; and neither --members, --backup nor --source knows a version`);
-    await withTemporaryFolder(this.#dataDir, async (folder) => await replaceCurrent(this.#dataDir, folder, newest));
+    const current = await withPreviousId(newest, this.#dataDir);
+    await withTemporaryFolder(this.#dataDir, async (folder) => await replaceCurrent(this.#dataDir, folder, current));
     this.#mended(path, reason);
     return newest.id;
   }

@@ -6,6 +6,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import {
   type Current,
+  fetchedMarkName,
   manifestPath,
   readCurrent,
   readManifest,
@@ -105,7 +106,7 @@ export async function checkSlices(versionDir: string, { identity }: Manifest, op
 /** Names in the version's folders that the manifest does not account for. */
 async function findSurplus(versionDir: string, { identity }: Manifest): Promise<string[]> {
   const expected = new Map([
-    [versionDir, new Set(['manifest.json', 'slices'])],
+    [versionDir, new Set(['manifest.json', 'slices', fetchedMarkName])],
     [slicesPath(versionDir), new Set(identity.slices.map((_, sliceIndex) => sliceName(sliceIndex)))],
   ]);
   const problems: string[] = [];

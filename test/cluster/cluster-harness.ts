@@ -212,5 +212,7 @@ function filesBelow(dir: string): string[] {
 }
 
 function isOfDataSet(path: string): boolean {
-  return /^(current|publications\.json)$/.test(path) || /^versions\/[0-9a-f]{32}\/(manifest\.json|slices\/\d{4}\.slice)$/.test(path);
+  return (
+    /^(current|publications\.json)$/.test(path) || /^versions\/[0-9a-f]{32}\/(manifest\.json|fetched|slices\/\d{4}\.slice)$/.test(path)
+  );
 }

@@ -1,10 +1,28 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
-import { newestServed, replaceCurrent } from '../../shard/data-copies.ts';
-import { type Current, currentPath, formatCurrent, parseCurrent } from '../../shared/data-set.ts';
+import { expect, onTestFinished, test } from 'vitest';
+import { DataCopies, newestOf, newestServed, replaceCurrent } from '../../shard/data-copies.ts';
+import { noHealCounts } from '../../shard/heal.ts';
+import {
+  type Current,
+  currentPath,
+  fetchedMarkPath,
+  formatCurrent,
+  manifestPath,
+  parseCurrent,
+  publicationsPath,
+  readManifest,
+  versionPath,
+} from '../../shared/data-set.ts';
+import type { HttpServer } from '../../shared/http-server.ts';
+import { formatManifest } from '../../shared/manifest.ts';
 import type { Member } from '../../shared/member-table.ts';
+import type { ObjectStore } from '../../shared/object-store.ts';
+import { openPlace } from '../../shared/place.ts';
+import { placeManifestName } from '../../shared/place-layout.ts';
 import { withTemporaryFolder } from '../../shared/placed-file.ts';
+import { formatPublications, type Publication } from '../../shared/publications.ts';
+import { publishRecords } from '../data-sets.ts';
 import { findDebris, makeFolder } from '../deploy/data-folder.ts';
 
 const current = (sequence: number): Current => ({ sequence, id: String(sequence % 10).repeat(32), previousId: undefined });
@@ -38,13 +56,75 @@ test('of all who write it at once, the newest stays', async () => {
   }
 });
 
-test('the newest version is the one that a living member keeps something of', () => {
-  const member = (alive: boolean, sequence: number, kept: readonly (readonly [number, number])[]): Member => {
-    const slices = { kept, loading: [], yielding: [], corrupt: [] };
-    const versions = [{ id: String(sequence % 10).repeat(32), sequence, sliceCount: 4, slices }];
-    const report = { name: 'a', incarnation: 'i', startedMs: 1, counter: 1, state: 'ready', versions } as const;
-    return { name: 'a', zone: undefined, address: 'a:1', fixed: true, report, lastAnswerMs: 0, lastListedMs: 0, alive };
+const member = (alive: boolean, sequence: number, kept: readonly (readonly [number, number])[]): Member => {
+  const slices = { kept, loading: [], yielding: [], corrupt: [] };
+  const versions = [{ id: String(sequence % 10).repeat(32), sequence, sliceCount: 4, slices }];
+  const report = { name: 'a', incarnation: 'i', startedMs: 1, counter: 1, state: 'ready', versions } as const;
+  return { name: 'a', zone: undefined, address: 'a:1', fixed: true, report, lastAnswerMs: 0, lastListedMs: 0, alive };
+};
+
+function openCopies(dataDir: string, { members = [], source }: { members?: readonly Member[]; source?: ObjectStore }): DataCopies {
+  const log = { info: () => {}, warn: () => {} } as unknown as HttpServer['log'];
+  const copies = new DataCopies({
+    ...{ dataDir, source, log, backup: undefined, counts: noHealCounts() },
+    members: () => members,
+    areMembersKnown: () => true,
+  });
+  onTestFinished(async () => await copies.close());
+  return copies;
+}
+
+test('of one publication the current that knows the version before is taken; of two the newer one', () => {
+  const known = { ...current(5), previousId: '4'.repeat(32) };
+  for (const each of [
+    [current(5), known],
+    [known, current(5)],
+    [undefined, current(5), current(4), known],
+  ])
+    expect(newestOf(each)).toEqual(known);
+  expect(newestOf([known, current(6)])).toEqual(current(6));
+  // Two data sets that happened to be published at once: the first who speaks.
+  expect(newestOf([{ ...current(5), id: 'f'.repeat(32) }, known])).toEqual({ ...current(5), id: 'f'.repeat(32) });
+  expect(newestOf([undefined])).toBeUndefined();
+});
+
+test('a current that is lost is taken from members with the version before it, which the list of publications names', async () => {
+  const dataDir = join(await makeFolder(), 'data');
+  mkdirSync(dataDir);
+  const passed = (sequence: number): Publication => {
+    const { id } = current(sequence);
+    return { act: 'publish', id, sequence, atMs: sequence, outcome: 'passed', reasons: [] };
   };
+  const copies = openCopies(dataDir, { members: [member(true, 5, [[0, 3]])] });
+  expect(await copies.findCurrent()).toEqual(current(5));
+  writeFileSync(publicationsPath(dataDir), formatPublications({ pin: undefined, list: [passed(3), passed(4), passed(5)] }));
+  const whole = { ...current(5), previousId: current(4).id };
+  expect(await copies.findCurrent()).toEqual(whole);
+  writeFileSync(currentPath(dataDir), 'junk');
+  expect(await copies.findCurrent()).toEqual(whole);
+  writeFileSync(currentPath(dataDir), formatCurrent({ ...current(5), previousId: current(3).id }));
+  expect(await copies.findCurrent()).toEqual({ ...current(5), previousId: current(3).id });
+});
+
+test('a version that is brought is marked as fetched; one whose manifest was only lost is not', async () => {
+  const folder = await makeFolder();
+  const [published, place, cache] = ['data', 'place', 'cache'].map((name) => join(folder, name)) as [string, string, string];
+  const manifest = publishRecords(published, new Map([['a', Buffer.from('1')]]), { sliceCount: 1 });
+  const source = openPlace(place);
+  await source.writeSmallObject(placeManifestName(manifest.id), Buffer.from(formatManifest(manifest)));
+  rmSync(manifestPath(versionPath(published, manifest.id)));
+  for (const [dataDir, isMarked] of [
+    [cache, true],
+    [published, false],
+  ] as const) {
+    expect(await openCopies(dataDir, { source }).readManifest(manifest.id)).toEqual(manifest);
+    expect(await readManifest(dataDir, manifest.id)).toEqual(manifest);
+    expect(existsSync(fetchedMarkPath(versionPath(dataDir, manifest.id)))).toBe(isMarked);
+    expect(await findDebris(dataDir)).toEqual([]);
+  }
+});
+
+test('the newest version is the one that a living member keeps something of', () => {
   expect(newestServed([])).toBeUndefined();
   expect(newestServed([member(true, 3, [[0, 0]]), member(true, 4, [[1, 2]]), member(false, 9, [[0, 3]]), member(true, 8, [])])).toEqual(
     current(4),

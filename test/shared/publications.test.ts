@@ -9,11 +9,13 @@ import { PavostoreError } from '../../shared/errors.ts';
 import { limits } from '../../shared/limits.ts';
 import {
   formatPublications,
+  lastPublished,
   lastRefusal,
   noPublications,
   type Publication,
   type Publications,
   parsePublications,
+  previousIdOf,
   publicationOf,
   refusalOf,
   withoutUnfinished,
@@ -150,7 +152,22 @@ describe('what the guards said of the published version', () => {
     const publications: Publications = { pin: { id: idB, sequence: 9 }, list: [passed(idA, 7), refused(idB), passed(idB, 9)] };
     expect(withoutUnfinished(publications, { id: idA, sequence: 7 })).toEqual(listOf(passed(idA, 7), refused(idB)));
     expect(withoutUnfinished(publications, { id: idB, sequence: 9 })).toEqual(publications);
-    expect(withoutUnfinished(publications, undefined)).toEqual(listOf(refused(idB)));
+    // Nobody can tell.
+    expect(withoutUnfinished(publications, undefined)).toEqual(publications);
+  });
+});
+
+describe('what was published, where `current` is lost', () => {
+  const listOf = (...list: readonly Publication[]): Publications => ({ pin: undefined, list });
+
+  test('is what the list names last, after the last one that was another', () => {
+    expect([lastPublished(noPublications), lastPublished(listOf(refused(idA)))]).toEqual([undefined, undefined]);
+    expect(lastPublished(listOf(passed(idA, 7), refused(idB)))).toEqual({ id: idA, sequence: 7, previousId: undefined });
+    const again = listOf(passed(idA, 7), passed(idB, 8), refused(idA), passed(idB, 9));
+    expect(lastPublished(again)).toEqual({ id: idB, sequence: 9, previousId: idA });
+    expect(previousIdOf(again, { id: idB, sequence: 8 })).toBe(idA);
+    expect(previousIdOf(again, { id: idA, sequence: 7 })).toBeUndefined();
+    expect(previousIdOf(again, { id: idB, sequence: 10 })).toBeUndefined();
   });
 });
 

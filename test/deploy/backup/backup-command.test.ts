@@ -1,9 +1,10 @@
-import { rmSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import type { BackupReport } from '../../../deploy/backup/backup.ts';
 import { withPlace } from '../../../deploy/backup/transfer-flags.ts';
 import type { SplitReport } from '../../../deploy/split/split.ts';
+import { currentPath, publicationsPath } from '../../../shared/data-set.ts';
 import { makeRoot } from '../../object-store/places.ts';
 import { readRecords, runPavostore } from '../data-folder.ts';
 
@@ -24,6 +25,26 @@ test('split --backup, backup --check and restore, as a user runs them', async ()
   const restored = await runPavostore(['restore', '--data', dataDir, '--from', place]);
   expect(restored).toMatchObject({ exitCode: 0, stdout: expect.stringMatching(/^fetched +4, /m) });
   expect(await readRecords(dataDir)).toEqual(new Map(Object.entries({ a: '1', b: '2' })));
+});
+
+test('prune --backup fails where the data folder does not say what it needs, as prune of the folder does', async () => {
+  const root = makeRoot();
+  const [dataDir, place] = [join(root, 'data'), join(root, 'place')];
+  await runPavostore(['split', '-', '--data', dataDir, '--slices', '1', '--backup', place], 'a 1\nb 2\n');
+  const prune = async (data: string): Promise<[number | null, string]> => {
+    const { exitCode, stderr } = await runPavostore(['prune', '--backup', place, '--data', data, '--keep', '1']);
+    return [exitCode, stderr];
+  };
+  expect(await prune(dataDir)).toEqual([0, expect.not.stringContaining('nothing is published')]);
+  expect(await prune(join(root, 'nowhere'))).toEqual([0, expect.stringContaining('nowhere: nothing is published there')]);
+  mkdirSync(join(root, 'placed', 'versions'), { recursive: true });
+  expect(await prune(join(root, 'placed'))).toEqual([1, expect.stringContaining('[version_missing]')]);
+  writeFileSync(currentPath(dataDir), 'junk');
+  expect(await prune(dataDir)).toEqual([1, expect.stringContaining('[current_malformed]')]);
+  rmSync(currentPath(dataDir));
+  expect(await prune(dataDir)).toEqual([1, expect.stringMatching(/current: no such file.*another --data.*\[version_missing\]/s)]);
+  writeFileSync(publicationsPath(dataDir), 'junk');
+  expect(await prune(dataDir)).toEqual([1, expect.stringContaining('[publications_malformed]')]);
 });
 
 test.for([

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, renameSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test, vi } from 'vitest';
 import { type BackupOptions, type BackupReport, backupVersion } from '../../../deploy/backup/backup.ts';
@@ -334,6 +334,40 @@ describe('a restore', () => {
     await expect(restore(store, dataDir, { id: 'f'.repeat(32) })).rejects.toMatchObject({ code: 'version_missing' });
   });
 
+  test.for<[string, (path: string) => void]>([
+    ['larger than any', (path) => truncateSync(path, 5_000)],
+    [
+      'a link',
+      (path) => {
+        renameSync(path, `${path}-there`);
+        symlinkSync(`${path}-there`, path);
+      },
+    ],
+    [
+      'a folder',
+      (path) => {
+        rmSync(path);
+        mkdirSync(path);
+      },
+    ],
+  ])(
+    'of a named version does not mind a `current` there that is %s; one of the latest says what versions there are',
+    async ([, damage]) => {
+      const place = join(makeRoot(), 'place');
+      const store = openPlace(place);
+      const data = makeData();
+      const { id } = data.manifest;
+      await backup(data.dataDir, store);
+      damage(join(place, 'current'));
+      const dataDir = join(makeRoot(), 'restored');
+      await expect(restore(store, dataDir)).rejects.toMatchObject({
+        code: 'object_corrupt',
+        message: expect.stringContaining(`name a version: ${id}`),
+      });
+      expect(await restore(store, dataDir, { id })).toMatchObject({ id, published: true });
+    },
+  );
+
   test('does not count a folder that somebody else works in as its own', async () => {
     const store = openPlace(join(makeRoot(), 'place'));
     const data = makeData();
@@ -402,9 +436,36 @@ describe('a check', () => {
   test('without a data folder goes by the age of the backup', async () => {
     const store = openPlace(join(makeRoot(), 'place'));
     await backup(makeData().dataDir, store);
-    expect((await check('/nowhere', store)).problems).toEqual([]);
+    expect((await check('/nowhere', store, { ageMaxMs: 10_000 })).problems).toEqual([]);
     expect((await check('/nowhere', store, { ageMaxMs: 8_000 })).problems).toEqual([expect.stringContaining('9.0 s old')]);
   });
+
+  test('without a data folder and without an age fails: the backup may be as stale as it likes', async () => {
+    const store = openPlace(join(makeRoot(), 'place'));
+    const data = makeData();
+    await backup(data.dataDir, store);
+    expect((await check('/nowhere', store)).problems).toEqual([expect.stringMatching(/nowhere\/current: no such file.*--data.*--max-age/)]);
+    rmSync(currentPath(data.dataDir));
+    expect((await check(data.dataDir, store)).problems).toHaveLength(1);
+    writeFileSync(currentPath(data.dataDir), 'junk');
+    await expect(check(data.dataDir, store)).rejects.toMatchObject({ code: 'current_malformed' });
+  });
+
+  test.for([1_000, 2_000])(
+    'fails when the latest there is of another data folder, of sequence %i, unless all of ours is there too',
+    async (sequence) => {
+      const store = openPlace(join(makeRoot(), 'place'));
+      await backup(makeData('others', sequence).dataDir, store);
+      const ours = makeData('ours', 1_000);
+      const lacks = (what: string): RegExp =>
+        new RegExp(`version ${ours.manifest.id} of sequence 1000, which is published, is not backed up: .*${what}`);
+      expect((await check(ours.dataDir, store)).problems).toEqual([expect.stringMatching(lacks('no such version there'))]);
+      await backup(ours.dataDir, store);
+      expect(await check(ours.dataDir, store)).toMatchObject({ behindMs: 0, problems: [] });
+      await store.removeObject(placeSliceName(ours.manifest.identity.slices[3]!.sha256));
+      expect((await check(ours.dataDir, store)).problems).toEqual([expect.stringMatching(lacks('there is no such slice'))]);
+    },
+  );
 
   test('takes the time since a publication is missing from the list of them, or from what the sequences tell', () => {
     const [a, b] = ['a'.repeat(32), 'b'.repeat(32)];

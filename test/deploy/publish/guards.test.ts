@@ -1,4 +1,4 @@
-import { truncate, writeFile } from 'node:fs/promises';
+import { rm, truncate, writeFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { defaultGuards, judge, parseMaxShrink } from '../../../deploy/publish/guards.ts';
 import { publishPlaced } from '../../../deploy/publish/publish.ts';
@@ -53,6 +53,8 @@ describe('the guards', () => {
     expect(judge({ ...facts, entriesPublished: 0 }, defaultGuards).outcome).toBe('passed');
     expect(judge({ ...facts, entries: 1 }, anyShrink).outcome).toBe('passed');
     expect(judge({ ...facts, entries: 1 }, { maxShrink: 1, force: false }).outcome).toBe('passed');
+    const unknown = { ...facts, entriesPublished: new Error('gone') };
+    for (const maxShrink of [undefined, 1]) expect(judge(unknown, { maxShrink, force: false }).outcome).toBe('passed');
   });
 
   test('refuse what is smaller than is allowed, empty, or does not verify, and say why; force is remembered with its reasons', () => {
@@ -68,6 +70,10 @@ describe('the guards', () => {
       reasons: ['it does not verify: a (the first of 2 problems)'],
     });
     expect(judge({ ...facts, entries: 49 }, { ...defaultGuards, force: true })).toEqual({ ...smaller, outcome: 'forced' });
+    expect(judge({ ...facts, entriesPublished: new Error('manifest.json: gone') }, defaultGuards)).toEqual({
+      outcome: 'refused',
+      reasons: ['how much smaller it is than the published version is not known: manifest.json: gone'],
+    });
   });
 
   test('take a share in percent', () => {
@@ -156,6 +162,82 @@ describe('publishing a version that lies in the folder', () => {
     expect(new Set(warnings)).toEqual(new Set([expect.stringMatching(/publications\.json: not JSON.*begins anew/)]));
     expect((await readPublications(dataDir)).list.map(({ id }) => id)).toEqual([ids[1]]);
   });
+});
+
+/** Ways to lose `current` after something was published. */
+const losses: [string, RegExp, (dataDir: string) => Promise<void>][] = [
+  ['deleted', /current: no such file/, async (dataDir) => await rm(currentPath(dataDir))],
+  ['junk', /current: not one line/, async (dataDir) => await writeFile(currentPath(dataDir), 'junk')],
+];
+
+describe.each(losses)('where current is %s', (_loss, told, lose) => {
+  test('what the list names last counts as published: for the guard against shrinking, the sequence and the version before', async () => {
+    const { dataDir, ids } = await makePlaced(many, newRecords);
+    const before = (await readCurrent(dataDir))!;
+    await lose(dataDir);
+    const warnings: string[] = [];
+    const onWarning = (message: string): void => void warnings.push(message);
+    const publication = { dataDir, act: 'publish', id: ids[1]!, verify, disk, onWarning } as const;
+    await expect(publishPlaced({ ...publication, guards: defaultGuards })).rejects.toThrow(/2 entries, 98\.0 % less than the 100/);
+    await expect(publish(await prepare(dataDir, oldRecords), { disk, onWarning })).rejects.toThrow(/1 entries, 99\.0 % less than the 100/);
+    for (const warning of warnings) expect(warning).toMatch(told);
+    expect(warnings[0]).toContain(`version ${ids[0]}, which was published last, counts`);
+    await rm(currentPath(dataDir), { force: true });
+    await publishPlaced({ ...publication, guards: anyShrink });
+    const after = (await readCurrent(dataDir))!;
+    expect(after).toMatchObject({ id: ids[1], previousId: ids[0] });
+    expect(after.sequence).toBeGreaterThan(before.sequence);
+  });
+
+  test('a pin holds, is listed, and can be taken away', async () => {
+    const { dataDir, ids } = await makePlaced(oldRecords, newRecords);
+    await pinVersion({ dataDir, force: false, verify, disk });
+    await lose(dataDir);
+    const pinned = { code: 'version_pinned', message: expect.stringContaining(`version ${ids[0]} is pinned`) };
+    await expect(publishPlaced({ dataDir, act: 'publish', id: ids[1]!, guards: anyShrink, verify, disk })).rejects.toMatchObject(pinned);
+    await expect(publish(await prepare(dataDir, many), { disk })).rejects.toMatchObject(pinned);
+    expect((await listVersions(dataDir, () => {})).publications.pin?.id).toBe(ids[0]);
+    expect(await unpinVersion({ dataDir, disk })).toMatchObject({ id: ids[0] });
+    await rm(currentPath(dataDir), { force: true });
+    expect((await publish(await prepare(dataDir, many), { disk })).current).toMatchObject({ previousId: ids[0] });
+  });
+
+  test('and the list too, nothing passes the guard against shrinking unforced', async () => {
+    const { dataDir, ids } = await makePlaced(many, newRecords);
+    await lose(dataDir);
+    await writeFile(publicationsPath(dataDir), 'junk');
+    const publication = { dataDir, act: 'publish', id: ids[1]!, verify, disk } as const;
+    await expect(publishPlaced({ ...publication, guards: defaultGuards, dryRun: true })).rejects.toThrow(
+      /is not known: .*(current|publications\.json): /,
+    );
+    await rm(currentPath(dataDir), { force: true });
+    await publishPlaced({ ...publication, guards: { ...defaultGuards, force: true } });
+    expect((await readCurrent(dataDir))?.id).toBe(ids[1]);
+  });
+});
+
+test('where the manifest of the published version cannot be read, only what is forced is published', async () => {
+  for (const lose of [async (path: string) => await rm(path), async (path: string) => await truncate(path, 50)]) {
+    const { dataDir, ids } = await makePlaced(oldRecords, many);
+    await lose(manifestPath(versionPath(dataDir, ids[0]!)));
+    const publication = { dataDir, act: 'publish', id: ids[1]!, verify, disk } as const;
+    const refused = publishPlaced({ ...publication, guards: defaultGuards });
+    await expect(refused).rejects.toMatchObject({
+      code: 'version_refused',
+      message: expect.stringMatching(/is not known: .*manifest\.json: .*--force/),
+    });
+    expect((await readCurrent(dataDir))?.id).toBe(ids[0]);
+    await publishPlaced({ ...publication, guards: { ...defaultGuards, force: true } });
+    expect(publicationOf(await readPublications(dataDir), (await readCurrent(dataDir))!)?.outcome).toBe('forced');
+  }
+});
+
+test('a folder in which nothing was ever published, only refused or placed, has nothing to lose', async () => {
+  const dataDir = await makeDataDir();
+  const onWarning = (message: string): void => expect(message).toBe('nothing');
+  await publish(await prepare(dataDir, many), { disk, publish: false, onWarning });
+  await expect(publish(await prepare(dataDir, new Map()), { disk, onWarning })).rejects.toThrow(/it is empty/);
+  expect((await publish(await prepare(dataDir, oldRecords), { disk, onWarning })).current).toMatchObject({ previousId: undefined });
 });
 
 describe('a rollback', () => {

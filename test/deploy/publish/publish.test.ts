@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { cp, mkdir, readdir, readFile, rename, stat, truncate, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
@@ -6,7 +7,7 @@ import { type Disk, realDisk } from '../../../deploy/publish/disk.ts';
 import { openPublishLock } from '../../../deploy/publish/publish-lock.ts';
 import { openTemporaryFolder, removeStaleFolders } from '../../../deploy/publish/temporary-folder.ts';
 import { verifyDataSet } from '../../../deploy/verify/verify.ts';
-import { currentPath, readCurrent, slicePath, versionPath } from '../../../shared/data-set.ts';
+import { currentPath, fetchedMarkPath, readCurrent, slicePath, versionPath } from '../../../shared/data-set.ts';
 import { limits } from '../../../shared/limits.ts';
 import { sliceHeaderSize } from '../../../shared/slice-layout.ts';
 import { publishRecords } from '../../data-sets.ts';
@@ -58,6 +59,16 @@ describe('publishing', () => {
     expect(await findDebris(dataDir)).toEqual([]);
   });
 
+  test('of a version that a shard has fetched before makes it a published one', async () => {
+    const dataDir = await makeDataDir();
+    const { current } = await publish(await prepare(dataDir, oldRecords));
+    const mark = fetchedMarkPath(versionPath(dataDir, current!.id));
+    await writeFile(mark, '');
+    expect((await verifyDataSet(dataDir, undefined)).problems).toEqual([]);
+    expect(await publish(await prepare(dataDir, oldRecords))).toMatchObject({ reused: true });
+    expect(existsSync(mark)).toBe(false);
+  });
+
   test('counts on from a sequence of the future', () => {
     expect(nextCurrent({ sequence: 9_000, id: 'a', previousId: undefined }, 'b', 5)).toEqual({ sequence: 9_001, id: 'b', previousId: 'a' });
     expect(nextCurrent({ sequence: 3, id: 'a', previousId: undefined }, 'b', 5)).toEqual({ sequence: 5, id: 'b', previousId: 'a' });
@@ -66,11 +77,11 @@ describe('publishing', () => {
 
   test('goes on with a warning where current cannot be read', async () => {
     const dataDir = await makeDataDir();
-    await publish(await prepare(dataDir, oldRecords));
+    const first = await publish(await prepare(dataDir, oldRecords));
     await writeFile(currentPath(dataDir), 'nonsense');
     const warnings: string[] = [];
     const { current } = await publish(await prepare(dataDir, newRecords), { onWarning: (message) => warnings.push(message) });
-    expect(current).toMatchObject({ previousId: undefined });
+    expect(current).toMatchObject({ previousId: first.current!.id });
     expect(warnings).toEqual([expect.stringContaining('not one line')]);
     expect((await verifyDataSet(dataDir, undefined)).problems).toEqual([]);
   });

@@ -4,9 +4,18 @@ import { expect, onTestFinished, test } from 'vitest';
 import { repairDataSet } from '../../../deploy/verify/repair.ts';
 import { verifyDataSet } from '../../../deploy/verify/verify.ts';
 import { Shard } from '../../../shard/shard.ts';
-import { currentPath, manifestPath, slicePath, versionPath } from '../../../shared/data-set.ts';
+import {
+  currentPath,
+  formatCurrent,
+  manifestPath,
+  publicationsPath,
+  readCurrent,
+  slicePath,
+  versionPath,
+} from '../../../shared/data-set.ts';
 import type { Manifest } from '../../../shared/manifest.ts';
 import { placeManifestName, placeSliceName } from '../../../shared/place-layout.ts';
+import { formatPublications } from '../../../shared/publications.ts';
 import { publishRecords } from '../../data-sets.ts';
 import { findDebris, makeFolder, runPavostore, waitFor } from '../data-folder.ts';
 
@@ -69,11 +78,10 @@ test('all that is damaged comes back from a backup, what is whole is not touched
   expect(await findDebris(dataDir)).toEqual([]);
 });
 
-test('all that is damaged comes back from a shard that serves it', async () => {
-  const { dataDir, manifest } = await makeDataSet();
-  const other = await makeDataSet();
+/** A shard over a folder, until the test is over; returns its address. */
+async function startShard(dataDir: string): Promise<string> {
   const shard = new Shard({
-    dataDir: other.dataDir,
+    dataDir,
     host: '127.0.0.1',
     port: 0,
     members: undefined,
@@ -85,13 +93,42 @@ test('all that is damaged comes back from a shard that serves it', async () => {
     leaveGraceMs: 0,
     logLevel: 'silent',
   });
-  const members = `127.0.0.1:${await shard.start()}`;
+  const address = `127.0.0.1:${await shard.start()}`;
   onTestFinished(async () => await shard.close());
   await waitFor(async () => shard.isReady || undefined, 'the shard');
+  return address;
+}
+
+test('all that is damaged comes back from a shard that serves it', async () => {
+  const { dataDir, manifest } = await makeDataSet();
+  const members = await startShard((await makeDataSet()).dataDir);
   await damageAll(dataDir, manifest);
   const { problems, repaired } = await repairDataSet(dataDir, undefined, { members });
   expect([problems, repaired.length]).toEqual([[], 5]);
   await expectWhole(dataDir);
+});
+
+test('a current that comes back names the version before it, as the backup or the list of publications knows it', async () => {
+  const { folder, dataDir, manifest } = await makeDataSet();
+  const members = await startShard((await makeDataSet()).dataDir);
+  const previousId = 'a'.repeat(32);
+  const whole = { sequence: 1, id: manifest.id, previousId };
+  const backup = { place: join(folder, 'backup'), options: {} };
+  await mkdir(backup.place);
+  await writeFile(join(backup.place, 'current'), formatCurrent(whole));
+  await rm(currentPath(dataDir));
+  await repairDataSet(dataDir, undefined, { members, backup });
+  expect(await readCurrent(dataDir)).toEqual(whole);
+
+  const publication = { act: 'publish', outcome: 'passed', reasons: [] } as const;
+  const list = [
+    { ...publication, id: previousId, sequence: 0, atMs: 0 },
+    { ...publication, id: manifest.id, sequence: 1, atMs: 1 },
+  ];
+  await writeFile(publicationsPath(dataDir), formatPublications({ pin: undefined, list }));
+  await rm(currentPath(dataDir));
+  await repairDataSet(dataDir, undefined, { members });
+  expect(await readCurrent(dataDir)).toEqual(whole);
 });
 
 test('without anybody who could have a copy --repair is refused', async () => {
