@@ -26,8 +26,10 @@ import { formatManifest, type Manifest } from '../shared/manifest.ts';
 import type { Member } from '../shared/member-table.ts';
 import type { ObjectStore } from '../shared/object-store.ts';
 import { readPlaceCurrent } from '../shared/place-layout.ts';
-import { fingerprintOf, placeText, readTextIfThere, withTemporaryFolder } from '../shared/placed-file.ts';
+import { fingerprintOf, placeText, readTextIfThere } from '../shared/placed-file.ts';
 import { countSlices } from '../shared/slice-ranges.ts';
+import { withTemporaryFolder } from '../shared/temporary-folder.ts';
+import { rethrowWrite } from '../shared/write-error.ts';
 import { removeUnusedVersions } from './cached-versions.ts';
 import type { HealCounts } from './heal.ts';
 import { fetchManifest } from './manifest-source.ts';
@@ -282,7 +284,8 @@ export async function replaceCurrent(dataDir: string, folder: string, current: C
     const there = parseIfWhole(await readTextIfThere(path), path);
     if (there && there.sequence >= newest.sequence) return;
     const aside = join(folder, randomBytes(8).toString('hex'));
-    const moved = parseIfWhole((await moveIfThere(path, aside)) ? await readTextIfThere(aside) : undefined, path);
+    const isMoved = await moveIfThere(path, aside).catch(rethrowWrite(path));
+    const moved = parseIfWhole(isMoved ? await readTextIfThere(aside) : undefined, path);
     if (moved && moved.sequence > newest.sequence) newest = moved;
     if (await placeText(folder, path, formatCurrent(newest), { isNew: true })) return;
   }

@@ -5,8 +5,9 @@ import { stat } from 'node:fs/promises';
 import { openFile, slicePath, versionPath } from '../shared/data-set.ts';
 import { PavostoreError } from '../shared/errors.ts';
 import { limits } from '../shared/limits.ts';
-import { checkedPieces, placeFile, withTemporaryFolder } from '../shared/placed-file.ts';
+import { checkedPieces, placeFile } from '../shared/placed-file.ts';
 import { readSlice, type SliceHeader } from '../shared/slice-layout.ts';
+import { withTemporaryFolder } from '../shared/temporary-folder.ts';
 import { piecesOfOpenFile } from './disk-slice.ts';
 import { nameOfSource, type SliceSource, SourceBusy, type SourceDoor, type SourceKind, type WantedSlice } from './slice-source.ts';
 

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { newestServed, replaceCurrent } from '../../shard/data-copies.ts';
 import { type Current, currentPath, formatCurrent, parseCurrent } from '../../shared/data-set.ts';
 import type { Member } from '../../shared/member-table.ts';
-import { withTemporaryFolder } from '../../shared/placed-file.ts';
+import { withTemporaryFolder } from '../../shared/temporary-folder.ts';
 import { findDebris, makeFolder } from '../deploy/data-folder.ts';
 
 const current = (sequence: number): Current => ({ sequence, id: String(sequence % 10).repeat(32), previousId: undefined });

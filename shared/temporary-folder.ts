@@ -1,11 +1,12 @@
-// A folder `DATA/.tmp-RANDOM` that one split or publication works in. It carries a heartbeat, so that the next one can tell
-// a folder in use from one whose owner died, on whatever machine or in whatever container that was.
+// Folders `DATA/.tmp-RANDOM` in which one process prepares what is then renamed to its place: a split, a publication, a restore, a repair, a shard that fetches
+// slices. Each carries a heartbeat, so that whoever tidies up can tell a folder in use from one whose owner died, on whatever machine or in whatever
+// container that was.
 
 import { randomBytes } from 'node:crypto';
 import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Disk, writeError } from './disk.ts';
 import { fileSystemNow, Heartbeat, isStale } from './heartbeat.ts';
+import { writeError } from './write-error.ts';
 
 const temporaryPrefix = '.tmp-';
 const trashPrefix = '.trash-';
@@ -49,8 +50,26 @@ export async function openTemporaryFolder(dataDir: string): Promise<TemporaryFol
   return new TemporaryFolder(path, new Heartbeat(heartbeatPath, heartbeatName));
 }
 
+/**
+ * Runs `act` with a temporary folder in `dataDir`; it is gone afterwards, whatever happened. Throws `disk_short` or `data_unwritable` when there can be none,
+ * and what `act` throws as it is: that need not be of this disk.
+ */
+export async function withTemporaryFolder<T>(dataDir: string, act: (folder: string) => Promise<T>): Promise<T> {
+  const folder = await openTemporaryFolder(dataDir);
+  try {
+    return await act(folder.path);
+  } finally {
+    // What is left of it is removed when its heartbeat is stale.
+    await folder.close().catch(() => {});
+  }
+}
+
 /** Moves a folder of the data set out of its readers' way; returns where it lies now, for `removeFolder`. */
-export async function moveToTrash(disk: Disk, dataDir: string, path: string): Promise<string> {
+export async function moveToTrash(
+  disk: { readonly rename: (from: string, to: string) => Promise<void> },
+  dataDir: string,
+  path: string,
+): Promise<string> {
   const trash = join(dataDir, `${trashPrefix}${randomBytes(8).toString('hex')}`);
   await disk.rename(path, trash);
   return trash;
