@@ -71,11 +71,16 @@ async function fetchFrom(
 ): Promise<FetchOutcome['slice']> {
   const { versionId, sliceIndex, expected } = wanted;
   const due = { size: expected.bytes, sha256: expected.sha256 };
-  const pieces = await door.open(source, wanted, signal);
+  const pieces = piecesOf(door, source, wanted, signal);
   if (target.kind === 'memory') return await readIntoMemory(checkedPieces(pieces, due, nameOfSource(source)), wanted);
   const path = slicePath(versionPath(target.dataDir, versionId), sliceIndex);
   await withTemporaryFolder(target.dataDir, async (folder) => await placeFile(folder, path, pieces, due));
   return undefined;
+}
+
+/** The source is asked with the first piece: an answer that nobody reads, since there is no place for it, would keep its socket for ever. */
+async function* piecesOf(door: SourceDoor, source: SliceSource, wanted: WantedSlice, signal: AbortSignal): AsyncGenerator<Buffer> {
+  yield* await door.open(source, wanted, signal);
 }
 
 async function readIntoMemory(
