@@ -1,12 +1,11 @@
 // With a source the data folder is a cache: versions that nobody uses any more are removed from it, or it would grow with each one that is published. A
 // folder in which somebody publishes is no cache, whatever the flags say: nothing is removed there.
 
-import { randomBytes } from 'node:crypto';
-import { readdir, rename, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readdir, rename } from 'node:fs/promises';
 import { publicationsPath, versionPath, versionsPath } from '../shared/data-set.ts';
 import { isVersionId } from '../shared/manifest.ts';
 import { fingerprintOf } from '../shared/placed-file.ts';
+import { moveToTrash, removeFolder } from '../shared/temporary-folder.ts';
 
 /** Removes all versions but those `inUse`; returns the ids of those that went. Throws the system's error. */
 export async function removeUnusedVersions(dataDir: string, inUse: ReadonlySet<string>): Promise<readonly string[]> {
@@ -16,11 +15,7 @@ export async function removeUnusedVersions(dataDir: string, inUse: ReadonlySet<s
     throw error;
   });
   const unused = names.filter((name) => isVersionId(name) && !inUse.has(name));
-  for (const id of unused) {
-    // Out of the way first: nobody is to find half of a version.
-    const trash = join(dataDir, `.trash-${randomBytes(8).toString('hex')}`);
-    await rename(versionPath(dataDir, id), trash);
-    await rm(trash, { recursive: true, force: true, maxRetries: 3 });
-  }
+  // Out of the way first: nobody is to find half of a version.
+  for (const id of unused) await removeFolder(await moveToTrash({ rename }, dataDir, versionPath(dataDir, id)));
   return unused;
 }

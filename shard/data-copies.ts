@@ -1,6 +1,6 @@
 // Which version there is and what it consists of, when the data folder alone does not tell: `current` and manifests come from there, else from the other
 // shards, the backup, the source. What came from elsewhere is put into the folder where that can be written, so that the next start needs nobody; and what
-// somebody deletes or damages there while it is in use is written again.
+// somebody deletes or damages there while it is in use is written again. What dead processes have left there is removed.
 //
 // `current` is never overwritten in place, nor by an older one: whoever replaces it moves what is there aside, looks at it, and gives the name to the new one
 // only if nobody else has taken it meanwhile. So a publisher always wins.
@@ -28,7 +28,7 @@ import type { ObjectStore } from '../shared/object-store.ts';
 import { readPlaceCurrent } from '../shared/place-layout.ts';
 import { fingerprintOf, placeText, readTextIfThere } from '../shared/placed-file.ts';
 import { countSlices } from '../shared/slice-ranges.ts';
-import { withTemporaryFolder } from '../shared/temporary-folder.ts';
+import { removeStaleFolders, withTemporaryFolder } from '../shared/temporary-folder.ts';
 import { rethrowWrite } from '../shared/write-error.ts';
 import { removeUnusedVersions } from './cached-versions.ts';
 import type { HealCounts } from './heal.ts';
@@ -61,6 +61,7 @@ export class DataCopies {
   #manifestBadSinceMs: number | undefined;
   #manifestSeen = '';
   #unusedLookedMs = performance.now();
+  #leftoversTrouble = '';
   /** The folder has had a readable `current`: its absence is a loss, not how a shard with an empty disk begins. */
   #hadCurrent = false;
   #isGlancing = false;
@@ -129,7 +130,7 @@ export class DataCopies {
 
   /**
    * Looks whether `current` and the manifest that are in use are still in the folder, and writes them again when they are not; removes versions from a cache
-   * that nobody uses. `held`: what this shard has open. For every second or so.
+   * that nobody uses, and what dead processes have left. `held`: what this shard has open. For every second or so.
    */
   async glance(manifest: Manifest, current: Current, held: readonly string[]): Promise<void> {
     if (this.#isGlancing) return;
@@ -140,6 +141,24 @@ export class DataCopies {
       await this.#removeUnused(current, held);
     } finally {
       this.#isGlancing = false;
+    }
+  }
+
+  /**
+   * Removes what processes that died have left in the folder: a shard that is killed while it fetches leaves up to a whole slice. At the start, and from time to
+   * time, since what is left is not known to be so at once. Never rejects.
+   */
+  async removeLeftovers(): Promise<void> {
+    const { dataDir, log } = this.#options;
+    try {
+      for (const path of await removeStaleFolders(dataDir, { keepRestores: true })) log.info(`${path} is removed: its owner died`);
+      this.#leftoversTrouble = '';
+    } catch (error) {
+      const { message, code = message } = error as NodeJS.ErrnoException;
+      // Where it cannot be written, that is for whoever can.
+      const isReadOnly = code === 'EROFS' || code === 'EACCES' || code === 'EPERM';
+      if (!isReadOnly && code !== this.#leftoversTrouble) log.warn(`what dead processes left stays: ${message}`);
+      this.#leftoversTrouble = code;
     }
   }
 
@@ -203,12 +222,14 @@ export class DataCopies {
     counts.healed.own++;
   }
 
-  /** With a source: nothing of what this shard holds, or anybody reports, or could go back to. */
+  /** What dead processes left; with a source also versions, but nothing of what this shard holds, or anybody reports, or could go back to. */
   async #removeUnused({ id, previousId }: Current, held: readonly string[]): Promise<void> {
     const { dataDir, source, members, log } = this.#options;
     const nowMs = performance.now();
-    if (!source || nowMs - this.#unusedLookedMs < limits.unusedLookIntervalMs) return;
+    if (nowMs - this.#unusedLookedMs < limits.unusedLookIntervalMs) return;
     this.#unusedLookedMs = nowMs;
+    await this.removeLeftovers();
+    if (!source) return;
     const reported = members().flatMap(({ report }) => (report?.versions ?? []).map((version) => version.id));
     const inUse = new Set([id, ...(previousId === undefined ? [] : [previousId]), ...held, ...reported]);
     for (const removed of await removeUnusedVersions(dataDir, inUse))

@@ -330,7 +330,7 @@ export const limits = {
   /** A version of which members report more than the `current` at hand says is taken up after this long: the folder is behind, not on its way. */
   membersAheadMs: 10_000,
   manifestDeadlineMs: 10_000,
-  /** How often a shard with a source looks for versions in its cache that nobody uses any more. */
+  /** How often a shard looks for what dead processes left in its folder; with a source, also for versions in its cache that nobody uses any more. */
   unusedLookIntervalMs: 60_000,
 
   // What a process says of itself.

@@ -12,6 +12,8 @@ const temporaryPrefix = '.tmp-';
 const trashPrefix = '.trash-';
 const probePrefix = '.probe-';
 const heartbeatName = 'heartbeat';
+/** A file of such a name says that what a dead owner left in the folder is of use to the next restore of that version (deploy/backup/restore.ts). */
+export const restoreMarkPrefix = 'restore-';
 
 /** Owns the folder and its heartbeat from `openTemporaryFolder` to `close`. */
 export class TemporaryFolder {
@@ -80,8 +82,11 @@ export async function removeFolder(path: string): Promise<void> {
   await rm(path, { recursive: true, force: true, maxRetries: 3 });
 }
 
-/** Removes what dead owners left in `dataDir`: temporary folders with a stale heartbeat, trash, old probes. Returns their paths. */
-export async function removeStaleFolders(dataDir: string): Promise<string[]> {
+/**
+ * Removes what dead owners left in `dataDir`: temporary folders with a stale heartbeat, trash, old probes. Returns their paths. `keepRestores`: what a restore
+ * may go on with stays. Nothing is written when nothing lies there; else throws the system's error where `dataDir` cannot be written.
+ */
+export async function removeStaleFolders(dataDir: string, { keepRestores = false } = {}): Promise<string[]> {
   const names = await readdir(dataDir).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return [];
     throw error;
@@ -92,7 +97,7 @@ export async function removeStaleFolders(dataDir: string): Promise<string[]> {
   const removed: string[] = [];
   for (const name of leftovers) {
     const path = join(dataDir, name);
-    if (!(await isAbandoned(path, name, nowMs))) continue;
+    if (!(await isAbandoned(path, name, nowMs)) || (keepRestores && (await isOfRestore(path)))) continue;
     await removeFolder(path);
     removed.push(path);
   }
@@ -103,4 +108,9 @@ export async function removeStaleFolders(dataDir: string): Promise<string[]> {
 async function isAbandoned(path: string, name: string, nowMs: number): Promise<boolean> {
   const beat = name.startsWith(temporaryPrefix) ? await isStale(join(path, heartbeatName), nowMs) : undefined;
   return beat ?? (await isStale(path, nowMs)) ?? false;
+}
+
+async function isOfRestore(path: string): Promise<boolean> {
+  const names = await readdir(path).catch(() => []);
+  return names.some((name) => name.startsWith(restoreMarkPrefix));
 }

@@ -2,7 +2,7 @@ import { cp, mkdir, readdir, rename, stat, utimes, writeFile } from 'node:fs/pro
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { limits } from '../../shared/limits.ts';
-import { openTemporaryFolder, removeStaleFolders, withTemporaryFolder } from '../../shared/temporary-folder.ts';
+import { openTemporaryFolder, removeStaleFolders, restoreMarkPrefix, withTemporaryFolder } from '../../shared/temporary-folder.ts';
 import { makeFolder } from '../deploy/data-folder.ts';
 
 async function makeDataDir(): Promise<string> {
@@ -49,6 +49,16 @@ describe('temporary folders', () => {
       message: expect.stringContaining(folder),
     });
     expect((await stat(join(folder, 'file'))).isFile()).toBe(true);
+  });
+
+  test('of a restore that died stay for the next one, where that is asked for', async () => {
+    const dataDir = await makeDataDir();
+    const dead = await openTemporaryFolder(dataDir);
+    await writeFile(join(dead.path, `${restoreMarkPrefix}id`), '');
+    await age(join(dead.path, 'heartbeat'));
+    expect(await removeStaleFolders(dataDir, { keepRestores: true })).toEqual([]);
+    expect(await removeStaleFolders(dataDir)).toEqual([dead.path]);
+    await dead.close();
   });
 
   test('are gone after what is done in them, whose errors are not taken for those of the disk', async () => {
