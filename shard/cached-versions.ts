@@ -3,11 +3,12 @@
 // a folder that was there. So what somebody has published or copied here stays, whatever the flags say and whatever else is missing.
 
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, readdir, rename, rm } from 'node:fs/promises';
+import { mkdir, open, readdir, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fetchedMarkPath, manifestPath, publicationsPath, versionPath, versionsPath } from '../shared/data-set.ts';
 import { formatManifest, isVersionId, type Manifest } from '../shared/manifest.ts';
 import { fingerprintOf, placeText } from '../shared/placed-file.ts';
+import { moveToTrash, removeFolder } from '../shared/temporary-folder.ts';
 
 /** Puts the manifest of a version that was fetched in place by way of `folder`, a temporary one of `dataDir`. Throws the system's error, or as `placeText`. */
 export async function placeFetchedManifest(dataDir: string, folder: string, manifest: Manifest): Promise<void> {
@@ -24,9 +25,7 @@ export async function removeUnusedVersions(dataDir: string, mayGo: (id: string) 
   for (const id of await fetchedVersions(dataDir)) {
     if (!(await mayGo(id))) continue;
     // Out of the way first: nobody is to find half of a version.
-    const trash = join(dataDir, `.trash-${randomBytes(8).toString('hex')}`);
-    await rename(versionPath(dataDir, id), trash);
-    await rm(trash, { recursive: true, force: true, maxRetries: 3 });
+    await removeFolder(await moveToTrash({ rename }, dataDir, versionPath(dataDir, id)));
     removed.push(id);
   }
   return removed;

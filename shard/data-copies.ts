@@ -1,6 +1,6 @@
 // Which version there is and what it consists of, when the data folder alone does not tell: `current` and manifests come from there, else from the other
 // shards, the backup, the source. What came from elsewhere is put into the folder where that can be written, so that the next start needs nobody; and what
-// somebody deletes or damages there while it is in use is written again.
+// somebody deletes or damages there while it is in use is written again. What dead processes have left there is removed.
 //
 // `current` is never overwritten in place, nor by an older one: whoever replaces it moves what is there aside, looks at it, and gives the name to the new one
 // only if nobody else has taken it meanwhile. So a publisher always wins.
@@ -27,9 +27,11 @@ import { formatManifest, type Manifest } from '../shared/manifest.ts';
 import type { Member } from '../shared/member-table.ts';
 import type { ObjectStore } from '../shared/object-store.ts';
 import { placeManifestName, readPlaceCurrent } from '../shared/place-layout.ts';
-import { fingerprintOf, placeText, readTextIfThere, withTemporaryFolder } from '../shared/placed-file.ts';
+import { fingerprintOf, placeText, readTextIfThere } from '../shared/placed-file.ts';
 import { noPublications, previousIdOf } from '../shared/publications.ts';
 import { countSlices } from '../shared/slice-ranges.ts';
+import { removeStaleFolders, withTemporaryFolder } from '../shared/temporary-folder.ts';
+import { rethrowWrite } from '../shared/write-error.ts';
 import { placeFetchedManifest, removeUnusedVersions } from './cached-versions.ts';
 import type { HealCounts } from './heal.ts';
 import { fetchManifest } from './manifest-source.ts';
@@ -64,6 +66,7 @@ export class DataCopies {
   #isRemoving = false;
   /** Versions that must stay in a cache, as of the last glance. */
   #used: ReadonlySet<string> = new Set();
+  #leftoversTrouble = '';
   /** The folder has had a readable `current`: its absence is a loss, not how a shard with an empty disk begins. */
   #hadCurrent = false;
   #isGlancing = false;
@@ -129,7 +132,7 @@ export class DataCopies {
 
   /**
    * Looks whether `current` and the manifest that are in use are still in the folder, and writes them again when they are not; removes versions from a cache
-   * that nobody uses. `held`: what this shard has open. For every second or so.
+   * that nobody uses, and what dead processes have left. `held`: what this shard has open. For every second or so.
    */
   async glance(manifest: Manifest, current: Current, held: readonly string[]): Promise<void> {
     if (this.#isGlancing) return;
@@ -141,6 +144,24 @@ export class DataCopies {
       void this.#removeUnused();
     } finally {
       this.#isGlancing = false;
+    }
+  }
+
+  /**
+   * Removes what processes that died have left in the folder: a shard that is killed while it fetches leaves up to a whole slice. At the start, and from time to
+   * time, since what is left is not known to be so at once. Never rejects.
+   */
+  async removeLeftovers(): Promise<void> {
+    const { dataDir, log } = this.#options;
+    try {
+      for (const path of await removeStaleFolders(dataDir, { keepRestores: true })) log.info(`${path} is removed: its owner died`);
+      this.#leftoversTrouble = '';
+    } catch (error) {
+      const { message, code = message } = error as NodeJS.ErrnoException;
+      // Where it cannot be written, that is for whoever can.
+      const isReadOnly = code === 'EROFS' || code === 'EACCES' || code === 'EPERM';
+      if (!isReadOnly && code !== this.#leftoversTrouble) log.warn(`what dead processes left stays: ${message}`);
+      this.#leftoversTrouble = code;
     }
   }
 
@@ -210,27 +231,30 @@ export class DataCopies {
     return new Set([id, ...(previousId === undefined ? [] : [previousId]), ...held, ...reported]);
   }
 
-  /** With a source: what nobody uses and the source has. Not waited for, since the source is asked. Never rejects. */
+  /** What dead processes left; with a source also versions that nobody uses and the source has. Not waited for, since the source is asked. Never rejects. */
   async #removeUnused(): Promise<void> {
     const { dataDir, source, log } = this.#options;
     const nowMs = performance.now();
-    if (!source || this.#isRemoving || nowMs - this.#unusedLookedMs < limits.unusedLookIntervalMs) return;
+    if (this.#isRemoving || nowMs - this.#unusedLookedMs < limits.unusedLookIntervalMs) return;
     this.#unusedLookedMs = nowMs;
     this.#isRemoving = true;
-    const mayGo = async (id: string): Promise<boolean> => {
-      if (this.#used.has(id)) return false;
-      const isInSource = (await source.findObject(placeManifestName(id)).catch(() => undefined)) !== undefined;
-      // Somebody may have taken it up while the source was asked.
-      return isInSource && !this.#used.has(id) && !this.#closed;
-    };
     try {
-      for (const removed of await removeUnusedVersions(dataDir, mayGo))
-        log.info(`version ${removed} is removed from the cache: nobody uses it`);
+      await this.removeLeftovers();
+      const removed = source ? await removeUnusedVersions(dataDir, (id) => this.#mayGo(source, id)) : [];
+      for (const id of removed) log.info(`version ${id} is removed from the cache: nobody uses it`);
     } catch (error) {
       if (!this.#closed) log.warn((error as Error).message);
     } finally {
       this.#isRemoving = false;
     }
+  }
+
+  /** Nobody uses the version, and the source has it. */
+  async #mayGo(source: ObjectStore, id: string): Promise<boolean> {
+    if (this.#used.has(id)) return false;
+    const isInSource = (await source.findObject(placeManifestName(id)).catch(() => undefined)) !== undefined;
+    // Somebody may have taken it up while the source was asked.
+    return isInSource && !this.#used.has(id) && !this.#closed;
   }
 
   /** What the members serve, when the folder says nothing of it, or has been behind for a while. */
@@ -320,7 +344,8 @@ export async function replaceCurrent(dataDir: string, folder: string, current: C
     const there = parseIfWhole(await readTextIfThere(path), path);
     if (there && there.sequence >= newest.sequence) return;
     const aside = join(folder, randomBytes(8).toString('hex'));
-    const moved = parseIfWhole((await moveIfThere(path, aside)) ? await readTextIfThere(aside) : undefined, path);
+    const isMoved = await moveIfThere(path, aside).catch(rethrowWrite(path));
+    const moved = parseIfWhole(isMoved ? await readTextIfThere(aside) : undefined, path);
     if (moved && moved.sequence > newest.sequence) newest = moved;
     if (await placeText(folder, path, formatCurrent(newest), { isNew: true })) return;
   }

@@ -86,6 +86,7 @@ export class SliceCare {
   }
 
   start(): void {
+    void this.#copies.removeLeftovers();
     this.#scrubber.start();
   }
 

@@ -5,8 +5,9 @@ import { stat } from 'node:fs/promises';
 import { openFile, slicePath, versionPath } from '../shared/data-set.ts';
 import { PavostoreError } from '../shared/errors.ts';
 import { limits } from '../shared/limits.ts';
-import { checkedPieces, placeFile, withTemporaryFolder } from '../shared/placed-file.ts';
+import { checkedPieces, placeFile } from '../shared/placed-file.ts';
 import { readSlice, type SliceHeader } from '../shared/slice-layout.ts';
+import { withTemporaryFolder } from '../shared/temporary-folder.ts';
 import { piecesOfOpenFile } from './disk-slice.ts';
 import { nameOfSource, type SliceSource, SourceBusy, type SourceDoor, type SourceKind, type WantedSlice } from './slice-source.ts';
 
@@ -70,11 +71,16 @@ async function fetchFrom(
 ): Promise<FetchOutcome['slice']> {
   const { versionId, sliceIndex, expected } = wanted;
   const due = { size: expected.bytes, sha256: expected.sha256 };
-  const pieces = await door.open(source, wanted, signal);
+  const pieces = piecesOf(door, source, wanted, signal);
   if (target.kind === 'memory') return await readIntoMemory(checkedPieces(pieces, due, nameOfSource(source)), wanted);
   const path = slicePath(versionPath(target.dataDir, versionId), sliceIndex);
   await withTemporaryFolder(target.dataDir, async (folder) => await placeFile(folder, path, pieces, due));
   return undefined;
+}
+
+/** The source is asked with the first piece: an answer that nobody reads, since there is no place for it, would keep its socket for ever. */
+async function* piecesOf(door: SourceDoor, source: SliceSource, wanted: WantedSlice, signal: AbortSignal): AsyncGenerator<Buffer> {
+  yield* await door.open(source, wanted, signal);
 }
 
 async function readIntoMemory(

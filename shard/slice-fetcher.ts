@@ -49,7 +49,6 @@ export class SliceFetcher {
     worker.ref();
     worker.postMessage('close');
     await new Promise<void>((resolve) => worker.once('exit', () => resolve()));
-    this.#fail(new Error('the shard is closing'));
   }
 
   #ask(task: FetchTask): Promise<FetchAnswer> {
@@ -66,12 +65,16 @@ export class SliceFetcher {
     const worker = new Worker(new URL('./fetch-worker.ts', import.meta.url));
     worker.unref();
     worker.on('message', (answer: FetchAnswer) => this.#settle(answer));
-    worker.on('error', (error: Error) => {
-      // A worker that died is started anew by the next task.
-      if (this.#worker === worker) this.#worker = undefined;
-      this.#fail(error);
-    });
+    worker.on('error', (error: Error) => this.#lose(worker, error));
+    worker.on('exit', () => this.#lose(worker, new Error(this.#closed ? 'the shard is closing' : 'the worker that fetches slices ended')));
     return worker;
+  }
+
+  /** A worker that died is started anew by the next task. */
+  #lose(worker: Worker, error: Error): void {
+    if (this.#worker !== worker) return;
+    this.#worker = undefined;
+    this.#fail(error);
   }
 
   #settle(answer: FetchAnswer): void {

@@ -33,16 +33,11 @@ export type LoadedDiskSlice = { readonly slice: DiskSlice; readonly records: Buf
 
 type Pending = { resolve: (answer: Exclude<LoadAnswer, { kind: 'failed' }>) => void; reject: (error: Error) => void };
 
-/** One load at a time. Loads reject with `slice_malformed`, or the system's error in an Error of its message. */
+/** One load at a time. Loads reject with `slice_malformed`, the system's error in an Error of its message, or with why the worker ended under them. */
 export class SliceLoader {
-  readonly #worker = new Worker(new URL('./load-worker.ts', import.meta.url));
+  #worker: Worker | undefined = this.#start();
   #pending: Pending | undefined;
-
-  constructor() {
-    this.#worker.unref();
-    this.#worker.on('message', (answer: LoadAnswer) => this.#settle(answer));
-    this.#worker.on('error', (error: Error) => this.#pending?.reject(error));
-  }
+  #closed = false;
 
   async loadIntoMemory(request: LoadRequest): Promise<Slice> {
     const answer = await this.#ask({ ...request, preload: undefined });
@@ -58,18 +53,41 @@ export class SliceLoader {
 
   /** What the worker has handed over and nobody uses any more. */
   collectDroppedSlices(): void {
-    this.#worker.postMessage('collect' satisfies LoadMessage);
+    this.#worker?.postMessage('collect' satisfies LoadMessage);
   }
 
+  /** What is under way fails. */
   async close(): Promise<void> {
-    await this.#worker.terminate();
+    this.#closed = true;
+    await this.#worker?.terminate();
   }
 
   #ask(task: LoadTask): Promise<Exclude<LoadAnswer, { kind: 'failed' }>> {
+    if (this.#closed) return Promise.reject(new Error('the shard is closing'));
+    const worker = this.#worker ?? this.#start();
+    this.#worker = worker;
     return new Promise((resolve, reject) => {
       this.#pending = { resolve, reject };
-      this.#worker.postMessage(task);
+      worker.postMessage(task);
     });
+  }
+
+  #start(): Worker {
+    const worker = new Worker(new URL('./load-worker.ts', import.meta.url));
+    worker.unref();
+    // What a dead one still said is of a load that has failed.
+    worker.on('message', (answer: LoadAnswer) => (this.#worker === worker ? this.#settle(answer) : undefined));
+    worker.on('error', (error: Error) => this.#lose(worker, error));
+    worker.on('exit', () => this.#lose(worker, new Error(this.#closed ? 'the shard is closing' : 'the worker that loads slices ended')));
+    return worker;
+  }
+
+  /** A worker that died is started anew by the next load. */
+  #lose(worker: Worker, error: Error): void {
+    if (this.#worker !== worker) return;
+    this.#worker = undefined;
+    this.#pending?.reject(error);
+    this.#pending = undefined;
   }
 
   #settle(answer: LoadAnswer): void {

@@ -89,10 +89,10 @@ export class SourceDoor {
   async #ask(address: string, { versionId, sliceIndex, expected }: WantedSlice, signal: AbortSignal): Promise<AsyncIterable<Buffer>> {
     this.#client ??= new TransferClient(limits.transfersMax);
     const path = sliceTransferPath(versionId, sliceIndex);
-    const { status, headers, body } = await this.#client.send({ origin: `http://${address}`, path, method: 'GET', headers: {}, signal });
-    if (status === 200 && Number(headers['content-length']) === expected.bytes) return body;
-    // The body of a refusal is short; read, it gives the socket back.
-    for await (const _ of body) if (signal.aborted) break;
+    const reply = await this.#client.send({ origin: `http://${address}`, path, method: 'GET', headers: {}, signal });
+    const { status, headers } = reply;
+    if (status === 200 && Number(headers['content-length']) === expected.bytes) return reply.body;
+    reply.discard();
     if (status === 503) throw new SourceBusy(`http://${address}${path} is busy`);
     const length = status === 200 ? ` with ${headers['content-length']} bytes, the manifest says ${expected.bytes}` : '';
     throw new PavostoreError('reply_malformed', `http://${address}${path} answered ${status}${length}`);

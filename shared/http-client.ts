@@ -3,7 +3,7 @@
 
 import type { Socket } from 'node:net';
 import { Readable } from 'node:stream';
-import { Agent, buildConnector, errors } from 'undici';
+import { Agent, buildConnector, type Dispatcher, errors } from 'undici';
 import { PavostoreError } from './errors.ts';
 import { limits } from './limits.ts';
 
@@ -69,7 +69,7 @@ export type TransferRequest = {
 export type TransferReply = {
   readonly status: number;
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
-  /** Must be read to the end, left by a `break`, or discarded. */
+  /** Must be read to the end, left by a `break`, or discarded: one that nobody reads keeps its socket for ever. */
   readonly body: AsyncIterable<Buffer>;
   /** Gives the socket back without reading the body. */
   readonly discard: () => void;
@@ -94,22 +94,82 @@ export class TransferClient {
     });
   }
 
-  /** Rejects with the system's error, or undici's. Redirects are answers like others. */
+  /** Rejects with the system's error, or undici's, at the latest after `limits.storeAnswerMs` in which nothing went on. Redirects are answers like others. */
   async send({ origin, path, method, headers, body, signal }: TransferRequest): Promise<TransferReply> {
-    const reply = await this.#agent.request({
+    const patience = new Patience(`${method} ${origin}${path}`);
+    const answering = this.#agent.request({
       origin,
       path,
       method,
       headers,
-      ...(body ? { body: Readable.from(body, { objectMode: false }) } : {}),
-      ...(signal ? { signal } : {}),
+      ...(body ? { body: Readable.from(patience.watch(body), { objectMode: false }) } : {}),
+      signal: signal ? AbortSignal.any([signal, patience.signal]) : patience.signal,
     });
-    const discard = (): void => void reply.body.on('error', () => {}).destroy();
-    return { status: reply.statusCode, headers: reply.headers, body: reply.body as AsyncIterable<Buffer>, discard };
+    try {
+      // A request that waits for a socket does not listen to its signal.
+      const reply = await Promise.race([answering, patience.end]);
+      return { status: reply.statusCode, headers: reply.headers, body: reply.body as AsyncIterable<Buffer>, discard: () => discard(reply) };
+    } catch (error) {
+      answering.then(discard, () => {});
+      throw error;
+    } finally {
+      patience.close();
+    }
   }
 
   async close(): Promise<void> {
     await this.#agent.destroy();
+  }
+}
+
+function discard({ body }: Dispatcher.ResponseData): void {
+  void body.dump({ limit: limits.storeRestSizeMax });
+}
+
+/** Ends a request on which nothing goes on for `limits.storeAnswerMs`. Owns its timer until `close`. */
+class Patience {
+  /** Rejects when it is at its end. */
+  readonly end: Promise<never>;
+  readonly #what: string;
+  readonly #controller = new AbortController();
+  readonly #reject: (error: Error) => void;
+  #timer: NodeJS.Timeout | undefined;
+  #closed = false;
+
+  constructor(what: string) {
+    this.#what = what;
+    const { promise, reject } = Promise.withResolvers<never>();
+    this.end = promise;
+    this.#reject = reject;
+    this.#begin();
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  /** The pieces as they are; with each that is taken the time begins anew. */
+  async *watch(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    for await (const piece of pieces) {
+      this.#begin();
+      yield piece;
+    }
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+  }
+
+  #begin(): void {
+    clearTimeout(this.#timer);
+    if (!this.#closed) this.#timer = setTimeout(() => this.#lose(), limits.storeAnswerMs);
+  }
+
+  #lose(): void {
+    const error = new errors.HeadersTimeoutError(`${this.#what}: no socket was free, or no answer came, for ${limits.storeAnswerMs} ms`);
+    this.#controller.abort(error);
+    this.#reject(error);
   }
 }
 

@@ -190,6 +190,10 @@ export const limits = {
   storeConnectTimeoutMs: 5_000,
   /** A socket to a store without a byte for this long is given up. */
   storeSilentMs: 30_000,
+  /** A request that has had no answer, and of whose body nothing was taken, for this long is given up: it waits for a socket, since all else is noticed before. */
+  storeAnswerMs: 60_000,
+  /** The rest of an answer that nobody wants is read up to this size, so that its socket can be used again; a longer one costs the socket. */
+  storeRestSizeMax: 64 * KiB,
   /** Idle sockets to a store close before its own keep-alive ends, which is 5 s for many. */
   storeKeepAliveMs: 4_000,
   /** One page of a listing, 1,000 objects, is about 400 KiB. */
@@ -326,7 +330,7 @@ export const limits = {
   /** A version of which members report more than the `current` at hand says is taken up after this long: the folder is behind, not on its way. */
   membersAheadMs: 10_000,
   manifestDeadlineMs: 10_000,
-  /** How often a shard with a source looks for versions in its cache that nobody uses any more. */
+  /** How often a shard looks for what dead processes left in its folder; with a source, also for versions in its cache that nobody uses any more. */
   unusedLookIntervalMs: 60_000,
 
   // What a process says of itself.
@@ -444,4 +448,5 @@ assert(
 );
 assert(limits.missingFileMs >= 2 * limits.glanceIntervalMs, 'what is gone is looked for twice before it is written again');
 assert(limits.storePartSize >= 5 * MiB && limits.sliceSizeMax / limits.storePartSize <= 10_000, 'the largest slice fits the parts of S3');
+assert(limits.storeAnswerMs > limits.storeConnectTimeoutMs + limits.storeSilentMs, 'a connection or a socket that fails says so itself');
 assert(limits.storePieceSize / limits.storeRateMin < limits.storeSilentMs / 2_000, 'a throttled socket is not a silent one');

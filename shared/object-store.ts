@@ -8,7 +8,7 @@
 /** Size in bytes. The tag changes when the object does; `undefined` when the store gives none. */
 export type ObjectHead = { readonly size: number; readonly tag: string | undefined };
 
-/** An object's bytes on their way. `size` is that of the whole object; `chunks` must be read to the end, or left by a `break`. */
+/** An object's bytes on their way. `size` is that of the whole object; `chunks` must be read to the end, or left by a `break`: unread, they may keep a socket. */
 export type ObjectBody = ObjectHead & { readonly chunks: AsyncIterable<Buffer> };
 
 export type SmallObject = { readonly bytes: Buffer; readonly tag: string | undefined };

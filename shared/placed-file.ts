@@ -1,36 +1,16 @@
-// Files of the data set that a serving process, or a repair, puts in place: written in a temporary folder of DATA, synced, renamed, and the folders
-// synced that got a new name. Such a folder is `DATA/.tmp-RANDOM` with a heartbeat, as deploy/publish/ has them: whoever cleans up after dead
-// processes knows it. Nothing that is there is ever written in place.
+// Files of the data set that a serving process, or a repair, puts in place: written in a temporary folder of DATA (temporary-folder.ts), synced, renamed, and
+// the folders synced that got a new name. Nothing that is there is ever written in place.
 
 import { createHash, randomBytes } from 'node:crypto';
-import { link, mkdir, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { link, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { PavostoreError } from './errors.ts';
-import { limits } from './limits.ts';
+import { rethrowWrite, writeError } from './write-error.ts';
 
 /**
- * Runs `act` with a temporary folder in `dataDir`, which is made as well; it is gone afterwards, whatever happened. Throws `data_unwritable` or
- * `disk_short` when that is why it cannot be done.
+ * Puts `bytes`, in pieces, at `path` by way of `folder`, when their SHA-256 is `sha256` and they are `size` bytes; else throws `slice_malformed`. Throws
+ * `data_unwritable` or `disk_short` when the disk fails, and errors of the pieces as they are. No piece is asked for before there is a file for it.
  */
-export async function withTemporaryFolder<T>(dataDir: string, act: (folder: string) => Promise<T>): Promise<T> {
-  const folder = join(dataDir, `.tmp-${randomBytes(8).toString('hex')}`);
-  const heartbeatPath = join(folder, 'heartbeat');
-  let timer: NodeJS.Timeout | undefined;
-  try {
-    await mkdir(folder, { recursive: true });
-    await writeFile(heartbeatPath, 'heartbeat', { flag: 'wx' });
-    timer = setInterval(() => void writeFile(heartbeatPath, 'heartbeat', { flag: 'r+' }).catch(() => {}), limits.heartbeatIntervalMs);
-    timer.unref();
-    return await act(folder);
-  } catch (error) {
-    throw asWriteError(error, folder);
-  } finally {
-    clearInterval(timer);
-    await rm(folder, { recursive: true, force: true, maxRetries: 3 }).catch(() => {});
-  }
-}
-
-/** Puts `bytes`, in pieces, at `path` by way of `folder`, when their SHA-256 is `sha256` and they are `size` bytes; else throws `slice_malformed`. */
 export async function placeFile(
   folder: string,
   path: string,
@@ -44,7 +24,7 @@ export async function placeFile(
       for await (const piece of checkedPieces(pieces, expected, path)) await file.writeFile(piece).catch(rethrowWrite(temporaryPath));
       await file.sync().catch(rethrowWrite(temporaryPath));
     } finally {
-      await file.close();
+      await file.close().catch(rethrowWrite(temporaryPath));
     }
     await moveIntoPlace(temporaryPath, path).catch(rethrowWrite(path));
   } finally {
@@ -60,12 +40,12 @@ export async function placeText(folder: string, path: string, text: string, { is
     await file.writeFile(text);
     await file.sync();
   } catch (error) {
-    throw asWriteError(error, path);
+    throw writeError(error, path);
   } finally {
-    await file.close();
+    await file.close().catch(rethrowWrite(path));
   }
-  if (!isNew) await moveIntoPlace(temporaryPath, path).catch(rethrowWrite(path));
-  else if (!(await linkUnlessThere(temporaryPath, path))) return false;
+  if (isNew) return await linkUnlessThere(temporaryPath, path).catch(rethrowWrite(path));
+  await moveIntoPlace(temporaryPath, path).catch(rethrowWrite(path));
   return true;
 }
 
@@ -105,7 +85,7 @@ async function linkUnlessThere(from: string, to: string): Promise<boolean> {
     await link(from, to);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
-    throw asWriteError(error, to);
+    throw error;
   }
   await syncFolder(dirname(to));
   return true;
@@ -135,20 +115,4 @@ export async function fingerprintOf(path: string): Promise<string | undefined> {
 /** The text of a small file; undefined when it cannot be read. */
 export async function readTextIfThere(path: string): Promise<string | undefined> {
   return await readFile(path, 'utf8').catch(() => undefined);
-}
-
-/** The system's error of a failed write as the user meets it: `disk_short` when there is no room, else `data_unwritable`. */
-function asWriteError(error: unknown, path: string): unknown {
-  const { code, message } = error as NodeJS.ErrnoException;
-  if (error instanceof PavostoreError || typeof code !== 'string') return error;
-  if (code === 'ENOSPC' || code === 'EDQUOT')
-    return new PavostoreError('disk_short', `${path}: the disk is full (${code})`, { cause: error });
-  return new PavostoreError('data_unwritable', `${path}: ${message}`, { cause: error });
-}
-
-/** A handler for `catch` that throws `asWriteError`. */
-function rethrowWrite(path: string): (error: unknown) => never {
-  return (error) => {
-    throw asWriteError(error, path);
-  };
 }

@@ -52,7 +52,7 @@ export class S3Store implements ObjectStore {
     range: { from: number; to: number | undefined } | undefined,
     tag: string | undefined,
     signal: AbortSignal | undefined,
-  ): Promise<(ObjectHead & { readonly body: AsyncIterable<Buffer> }) | undefined> {
+  ): Promise<(ObjectHead & Pick<S3Stream, 'body' | 'discard'>) | undefined> {
     const request = { method: 'GET', path: this.#pathOf(name) } as const;
     const what = this.#client.nameOf(request);
     const stream = await this.#client.open({
@@ -67,7 +67,7 @@ export class S3Store implements ObjectStore {
     if (!('discard' in stream)) return this.#noRange(stream, what);
     try {
       const size = range ? totalOf(stream.headers, range, what) : this.#lengthOf(stream.headers, what);
-      return { size, tag: tagOf(stream.headers), body: stream.body };
+      return { size, tag: tagOf(stream.headers), body: stream.body, discard: stream.discard };
     } catch (error) {
       stream.discard();
       throw error;
@@ -112,7 +112,10 @@ export class S3Store implements ObjectStore {
         // All there, and the end of the connection is what broke.
         if (at === to) return;
         const next = await this.#openRange(name, { from: at, to }, first.tag, signal);
-        if (next?.size !== first.size) throw new PavostoreError('object_corrupt', `${what}: it was replaced while it was read`);
+        if (next?.size !== first.size) {
+          next?.discard();
+          throw new PavostoreError('object_corrupt', `${what}: it was replaced while it was read`);
+        }
         body = next.body;
       }
     }

@@ -11,11 +11,12 @@ import { limits } from '../../shared/limits.ts';
 import type { Manifest, ManifestSlice } from '../../shared/manifest.ts';
 import type { ObjectStore } from '../../shared/object-store.ts';
 import { fetchSlice, placeManifestsPrefix, readPlaceCurrent, readPlaceManifest } from '../../shared/place-layout.ts';
+import { openTemporaryFolder, removeStaleFolders, restoreMarkPrefix, type TemporaryFolder } from '../../shared/temporary-folder.ts';
+import { rethrowWrite, writeError } from '../../shared/write-error.ts';
 import { assertNotPinned, readStanding } from '../publish/announcement.ts';
-import { checkDiskSpace, type Disk, rethrowWrite, writeError } from '../publish/disk.ts';
+import { checkDiskSpace, type Disk } from '../publish/disk.ts';
 import type { GuardSettings } from '../publish/guards.ts';
 import { publishVersion } from '../publish/publish.ts';
-import { openTemporaryFolder, removeStaleFolders, type TemporaryFolder } from '../publish/temporary-folder.ts';
 import type { SplitProgress } from '../split/split-options.ts';
 import { assertApart } from './apart.ts';
 import { digestOf } from './file-digest.ts';
@@ -53,8 +54,6 @@ export type RestoreReport = {
   readonly fetchedBytes: number;
   readonly seconds: number;
 };
-
-const markPrefix = 'restore-';
 
 /**
  * Restores a version and publishes it. Throws `usage`, `version_missing`, `current_malformed`, `manifest_malformed`, `object_missing`, `object_corrupt`, `disk_short`,
@@ -169,7 +168,7 @@ class SliceRestore {
     try {
       await mkdir(slicesPath(this.#versionDir), { recursive: true });
       await mkdir(join(this.#folder, 'parts'));
-      await writeFile(join(this.#folder, markPrefix + this.#manifest.id), '');
+      await writeFile(join(this.#folder, restoreMarkPrefix + this.#manifest.id), '');
     } catch (error) {
       throw writeError(error, this.#folder);
     }
@@ -228,7 +227,7 @@ async function findSources(dataDir: string, id: string, ownFolder: string): Prom
     const folder = join(dataDir, name);
     if (!name.startsWith('.tmp-') || folder === ownFolder) continue;
     if (
-      await stat(join(folder, markPrefix + id)).then(
+      await stat(join(folder, restoreMarkPrefix + id)).then(
         () => true,
         () => false,
       )

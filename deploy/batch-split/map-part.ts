@@ -4,8 +4,9 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { limits } from '../../shared/limits.ts';
-import { checkDiskSpace, rethrowWrite } from '../publish/disk.ts';
-import { openTemporaryFolder, removeStaleFolders } from '../publish/temporary-folder.ts';
+import { openTemporaryFolder, removeStaleFolders } from '../../shared/temporary-folder.ts';
+import { rethrowWrite } from '../../shared/write-error.ts';
+import { checkDiskSpace } from '../publish/disk.ts';
 import { assertUnchanged, closeInputs, type Input, openInputs, sourceFilesOf, unreadable } from '../split/input.ts';
 import { type InputShare, type Part, shareOf } from '../split/input-share.ts';
 import { newline } from '../split/line-rules.ts';

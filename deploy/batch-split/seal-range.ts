@@ -3,8 +3,8 @@
 
 import { slicesPath } from '../../shared/data-set.ts';
 import { limits } from '../../shared/limits.ts';
+import { removeStaleFolders } from '../../shared/temporary-folder.ts';
 import { checkDiskSpace, realDisk } from '../publish/disk.ts';
-import { removeStaleFolders } from '../publish/temporary-folder.ts';
 import { buildVersion } from '../publish/version-folder.ts';
 import { assertNoDuplicate, assertRecords, runSeal } from '../split/seal-pass.ts';
 import { planSeal, sliceCountNeeded } from '../split/seal-plan.ts';

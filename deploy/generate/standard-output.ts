@@ -1,6 +1,6 @@
 // Much text to standard output: no faster than its reader takes it, and in silence when the reader has had enough.
 
-import { writeError } from '../publish/disk.ts';
+import { writeError } from '../../shared/write-error.ts';
 
 /** Returns when all is written, or when the reader closed its end (`| head`). Throws `disk_short`, `data_unwritable`. */
 export async function writeToStandardOutput(pieces: Iterable<Buffer>): Promise<void> {

@@ -18,6 +18,7 @@ import {
   readPublications,
 } from '../../shared/data-set.ts';
 import { PavostoreError } from '../../shared/errors.ts';
+import { fileSystemNow } from '../../shared/heartbeat.ts';
 import { entryCountOf } from '../../shared/manifest.ts';
 import {
   formatPublications,
@@ -29,7 +30,6 @@ import {
 } from '../../shared/publications.ts';
 import { type Disk, replaceFile } from './disk.ts';
 import type { Verdict } from './guards.ts';
-import { fileSystemNow } from './heartbeat.ts';
 import type { PublishLock } from './publish-lock.ts';
 
 /** Who writes: the one that holds the lock. */

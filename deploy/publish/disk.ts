@@ -1,10 +1,11 @@
-// What the writers of the data set do to the disk, in one place: whole writes, syncs of files and folders, renames, and what
-// the system's errors mean to the user. `Disk` is the part whose order makes a publication safe, so that a test can record it.
+// What the writers of the data set do to the disk, in one place: whole writes, syncs of files and folders, renames. `Disk` is the part whose
+// order makes a publication safe, so that a test can record it.
 
 import { type StatsFs, writeSync } from 'node:fs';
 import { open, rename, statfs } from 'node:fs/promises';
 import { PavostoreError } from '../../shared/errors.ts';
 import { formatSize } from '../../shared/quantities.ts';
+import { rethrowWrite, writeError } from '../../shared/write-error.ts';
 
 /** The acts whose order decides what a crash leaves behind. */
 export type Disk = {
@@ -49,22 +50,6 @@ export function writeFully(fd: number, bytes: Uint8Array, range: { start: number
   } catch (error) {
     throw writeError(error, path);
   }
-}
-
-/** The error of a failed write as the user meets it: `disk_short` when there is no room, else `data_unwritable`. */
-export function writeError(error: unknown, path: string): unknown {
-  const { code, message } = error as NodeJS.ErrnoException;
-  if (error instanceof PavostoreError || code === undefined) return error;
-  if (code === 'ENOSPC' || code === 'EDQUOT')
-    return new PavostoreError('disk_short', `${path}: the disk is full (${code})`, { cause: error });
-  return new PavostoreError('data_unwritable', `${path}: ${message}`, { cause: error });
-}
-
-/** A handler for `catch` that throws `writeError`. */
-export function rethrowWrite(path: string): (error: unknown) => never {
-  return (error) => {
-    throw writeError(error, path);
-  };
 }
 
 /** Throws `disk_short` when the file system of `folder` has less than `sizeNeeded` bytes for us; `what` says what they are for. */

@@ -4,11 +4,11 @@
 
 import { currentPath, versionPath, versionsPath } from '../../shared/data-set.ts';
 import { PavostoreError } from '../../shared/errors.ts';
+import { fileSystemNow } from '../../shared/heartbeat.ts';
 import { limits } from '../../shared/limits.ts';
 import { formatDuration } from '../../shared/quantities.ts';
-import { fileSystemNow } from './heartbeat.ts';
+import { moveToTrash, removeFolder, removeStaleFolders } from '../../shared/temporary-folder.ts';
 import { type PublisherOptions, withPublisher } from './publish.ts';
-import { moveToTrash, removeFolder, removeStaleFolders } from './temporary-folder.ts';
 import { hasVersions, type ListedVersion, listVersions, newestMsOf, type VersionList } from './version-list.ts';
 
 export type PruneOptions = PublisherOptions & {

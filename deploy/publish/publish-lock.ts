@@ -8,10 +8,10 @@ import { link, open, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { PavostoreError } from '../../shared/errors.ts';
+import { fileSystemNow, Heartbeat, isStale } from '../../shared/heartbeat.ts';
 import { limits } from '../../shared/limits.ts';
 import { formatDuration } from '../../shared/quantities.ts';
-import { writeError } from './disk.ts';
-import { fileSystemNow, Heartbeat, isStale } from './heartbeat.ts';
+import { writeError } from '../../shared/write-error.ts';
 
 /** Owns the lock file from `openPublishLock` to `close`. */
 export class PublishLock {

@@ -16,13 +16,14 @@ import { type Current, fetchedMarkPath, manifestPath, readManifest, slicesPath, 
 import { PavostoreError } from '../../shared/errors.ts';
 import { entryCountOf, formatManifest, type Manifest } from '../../shared/manifest.ts';
 import type { PublicationAct } from '../../shared/publications.ts';
+import { moveToTrash, removeFolder } from '../../shared/temporary-folder.ts';
+import { rethrowWrite } from '../../shared/write-error.ts';
 import { readBack } from '../verify/read-back.ts';
 import { type VerifyOptions, verifyVersion } from '../verify/verify.ts';
 import { announce, assertNotPinned, entriesPublished, type Publisher, readStanding, refusal, type Standing } from './announcement.ts';
-import { type Disk, realDisk, replaceFile, rethrowWrite } from './disk.ts';
+import { type Disk, realDisk, replaceFile } from './disk.ts';
 import { defaultGuards, type GuardSettings, type IfPinned, judge } from './guards.ts';
 import { openPublishLock } from './publish-lock.ts';
-import { moveToTrash, removeFolder } from './temporary-folder.ts';
 
 /** What every publisher is given. */
 export type PublisherOptions = {

@@ -3,8 +3,8 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { slicesPath } from '../../shared/data-set.ts';
-import { rethrowWrite } from './disk.ts';
-import { openTemporaryFolder } from './temporary-folder.ts';
+import { openTemporaryFolder } from '../../shared/temporary-folder.ts';
+import { rethrowWrite } from '../../shared/write-error.ts';
 
 /** `folder` is for whatever else the building needs; `versionDir`, in it, has an empty `slices/`. */
 export type BuildPlace = { readonly folder: string; readonly versionDir: string };

@@ -11,11 +11,11 @@ import { readCurrent, readManifest, versionPath } from '../../shared/data-set.ts
 import { PavostoreError } from '../../shared/errors.ts';
 import { limits } from '../../shared/limits.ts';
 import type { Manifest, ManifestSlice, Totals } from '../../shared/manifest.ts';
+import { removeStaleFolders } from '../../shared/temporary-folder.ts';
 import { checkDiskSpace } from '../publish/disk.ts';
 import type { GuardSettings } from '../publish/guards.ts';
 import { makeManifest } from '../publish/new-manifest.ts';
 import { publishVersion } from '../publish/publish.ts';
-import { removeStaleFolders } from '../publish/temporary-folder.ts';
 import { buildVersion } from '../publish/version-folder.ts';
 import { jobsOf, type SplitProgress, sliceCountOf } from '../split/split-options.ts';
 import { type Job, WorkerPool } from '../worker-pool.ts';

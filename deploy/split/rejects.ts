@@ -4,7 +4,8 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync, openSync, rmSync } from 'node:fs';
 import { rename } from 'node:fs/promises';
-import { rethrowWrite, writeError, writeFully } from '../publish/disk.ts';
+import { rethrowWrite, writeError } from '../../shared/write-error.ts';
+import { writeFully } from '../publish/disk.ts';
 import { newline } from './line-rules.ts';
 import { listBlocks, readBlock, rejectsIndex, type SpillFolder, spillBlockHeaderSize, withSpill } from './spill.ts';
 

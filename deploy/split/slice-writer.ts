@@ -6,7 +6,8 @@ import { closeSync, fsync, openSync } from 'node:fs';
 import { slicePath } from '../../shared/data-set.ts';
 import type { ManifestSlice } from '../../shared/manifest.ts';
 import { sliceHeaderSize } from '../../shared/slice-layout.ts';
-import { writeError, writeFully } from '../publish/disk.ts';
+import { writeError } from '../../shared/write-error.ts';
+import { writeFully } from '../publish/disk.ts';
 
 /** Syncs that may wait: bounds the open files of a thread. */
 const syncsMax = 32;

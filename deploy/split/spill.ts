@@ -21,7 +21,8 @@ import { promisify } from 'node:util';
 import { crc32 } from 'node:zlib';
 import { PavostoreError } from '../../shared/errors.ts';
 import { limits } from '../../shared/limits.ts';
-import { writeError, writeFully } from '../publish/disk.ts';
+import { writeError } from '../../shared/write-error.ts';
+import { writeFully } from '../publish/disk.ts';
 
 export const spillBlockHeaderSize = 24;
 /** How many spill files hold records: their index is the top bits of the hash. */

@@ -11,10 +11,11 @@
 import { mkdir } from 'node:fs/promises';
 import { limits } from '../../shared/limits.ts';
 import type { Totals } from '../../shared/manifest.ts';
-import { checkDiskSpace, rethrowWrite } from '../publish/disk.ts';
+import { removeStaleFolders } from '../../shared/temporary-folder.ts';
+import { rethrowWrite } from '../../shared/write-error.ts';
+import { checkDiskSpace } from '../publish/disk.ts';
 import { makeManifest } from '../publish/new-manifest.ts';
 import { publishVersion } from '../publish/publish.ts';
-import { removeStaleFolders } from '../publish/temporary-folder.ts';
 import { buildVersion } from '../publish/version-folder.ts';
 import { assertUnchanged, closeInputs, type Input, openInputs, sourceFilesOf } from './input.ts';
 import { writeRejects } from './rejects.ts';

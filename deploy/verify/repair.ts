@@ -13,7 +13,8 @@ import { formatManifest, type Manifest } from '../../shared/manifest.ts';
 import type { Member } from '../../shared/member-table.ts';
 import type { ObjectStore } from '../../shared/object-store.ts';
 import { readPlaceCurrent } from '../../shared/place-layout.ts';
-import { placeText, withTemporaryFolder } from '../../shared/placed-file.ts';
+import { placeText } from '../../shared/placed-file.ts';
+import { withTemporaryFolder } from '../../shared/temporary-folder.ts';
 import { pollMembers } from '../tools/polled-members.ts';
 import { checkSlices, type VerifyOptions, type VerifyReport, verifyDataSet } from './verify.ts';
 

@@ -9,7 +9,7 @@ import { placeFetchedManifest, removeUnusedVersions } from '../../shard/cached-v
 import { fetchedMarkPath, manifestPath, publicationsPath, readManifest, slicesPath, versionPath } from '../../shared/data-set.ts';
 import type { Manifest } from '../../shared/manifest.ts';
 import { openPlace } from '../../shared/place.ts';
-import { withTemporaryFolder } from '../../shared/placed-file.ts';
+import { withTemporaryFolder } from '../../shared/temporary-folder.ts';
 import { publishRecords } from '../data-sets.ts';
 import { findDebris, makeFolder, startPavostore, waitFor } from '../deploy/data-folder.ts';
 

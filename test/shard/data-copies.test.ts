@@ -1,8 +1,11 @@
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, onTestFinished, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { DataCopies, newestOf, newestServed, replaceCurrent } from '../../shard/data-copies.ts';
 import { noHealCounts } from '../../shard/heal.ts';
+import { Shard } from '../../shard/shard.ts';
 import {
   type Current,
   currentPath,
@@ -15,13 +18,15 @@ import {
   versionPath,
 } from '../../shared/data-set.ts';
 import type { HttpServer } from '../../shared/http-server.ts';
+import { limits } from '../../shared/limits.ts';
 import { formatManifest } from '../../shared/manifest.ts';
 import type { Member } from '../../shared/member-table.ts';
 import type { ObjectStore } from '../../shared/object-store.ts';
 import { openPlace } from '../../shared/place.ts';
 import { placeManifestName } from '../../shared/place-layout.ts';
-import { withTemporaryFolder } from '../../shared/placed-file.ts';
 import { formatPublications, type Publication } from '../../shared/publications.ts';
+import { openTemporaryFolder, restoreMarkPrefix, withTemporaryFolder } from '../../shared/temporary-folder.ts';
+import { waiting } from '../cluster/cluster-harness.ts';
 import { publishRecords } from '../data-sets.ts';
 import { findDebris, makeFolder } from '../deploy/data-folder.ts';
 
@@ -129,4 +134,75 @@ test('the newest version is the one that a living member keeps something of', ()
   expect(newestServed([member(true, 3, [[0, 0]]), member(true, 4, [[1, 2]]), member(false, 9, [[0, 3]]), member(true, 8, [])])).toEqual(
     current(4),
   );
+});
+
+describe('what processes that were killed have left in DATA', () => {
+  const start = async (dataDir: string): Promise<void> => {
+    const shard = new Shard({
+      dataDir,
+      host: '127.0.0.1',
+      port: 0,
+      members: undefined,
+      name: 'a',
+      zone: undefined,
+      replicas: 1,
+      memory: undefined,
+      stateDir: undefined,
+      leaveGraceMs: 0,
+      logLevel: 'silent',
+    });
+    onTestFinished(async () => await shard.close());
+    await shard.start();
+  };
+  const age = (path: string): void => utimesSync(path, 1, 1);
+
+  /** The temporary folder of a process that was killed while it wrote to it. */
+  async function killWriter(dataDir: string): Promise<string> {
+    const script = `import { writeFileSync } from 'node:fs';
+      import { withTemporaryFolder } from '${new URL('../../shared/temporary-folder.ts', import.meta.url)}';
+      await withTemporaryFolder('${dataDir}', async (folder) => {
+        writeFileSync(folder + '/slice', Buffer.alloc(1_000));
+        process.stdout.write(folder);
+        await new Promise((resolve) => setTimeout(resolve, 1e9));
+      });`;
+    const child = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const [folder] = (await once(child.stdout, 'data')) as [Buffer];
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+    return folder.toString();
+  }
+
+  test('goes when a shard starts, once it is old enough, and nothing else does', async () => {
+    const dataDir = join(await makeFolder(), 'data');
+    const { id } = publishRecords(dataDir, new Map([['a', Buffer.from('a')]]), { sliceCount: 1 });
+    const [dead, deadNow] = [await killWriter(dataDir), await killWriter(dataDir)];
+    const living = await openTemporaryFolder(dataDir);
+    onTestFinished(async () => await living.close());
+    const trash = join(dataDir, '.trash-0123456789abcdef');
+    mkdirSync(trash);
+    const ofRestore = join(dataDir, '.tmp-restore');
+    mkdirSync(ofRestore);
+    for (const name of ['heartbeat', `${restoreMarkPrefix}${id}`]) writeFileSync(join(ofRestore, name), '');
+    for (const path of [join(dead, 'heartbeat'), trash, join(ofRestore, 'heartbeat')]) age(path);
+    await start(dataDir);
+    await vi.waitFor(async () => expect(await findDebris(dataDir)).toHaveLength(3), waiting);
+    expect((await findDebris(dataDir)).map((name) => join(dataDir, name)).sort()).toEqual([deadNow, living.path, ofRestore].sort());
+  });
+
+  test('goes while it serves', async () => {
+    const interval = vi.spyOn(limits, 'unusedLookIntervalMs', 'get').mockReturnValue(10 as 60_000);
+    onTestFinished(() => interval.mockRestore());
+    const dataDir = join(await makeFolder(), 'data');
+    publishRecords(dataDir, new Map([['a', Buffer.from('a')]]), { sliceCount: 1 });
+    const trash = join(dataDir, '.trash-0123456789abcdef');
+    mkdirSync(trash);
+    age(trash);
+    await start(dataDir);
+    await vi.waitFor(() => expect(existsSync(trash)).toBe(false), waiting);
+    // Not among what was looked at when it started.
+    const dead = await killWriter(dataDir);
+    expect(existsSync(join(dead, 'slice'))).toBe(true);
+    age(join(dead, 'heartbeat'));
+    await vi.waitFor(async () => expect(await findDebris(dataDir)).toEqual([]), waiting);
+  });
 });

@@ -148,6 +148,27 @@ describe('a body that breaks off', () => {
     await expect(readWhole(store, 'x')).rejects.toMatchObject({ code: 'object_corrupt', message: expect.stringContaining('replaced') });
   });
 
+  test('is the same error in a store that gives no tags, and its socket is given back', async () => {
+    const { createServer } = await import('node:http');
+    const size = 10_000_000;
+    const server = createServer(({ headers }, response) => {
+      const from = Number(/^bytes=(\d+)-/.exec(headers.range ?? '')?.[1]);
+      if (headers.range === undefined)
+        return response.setHeader('content-length', size).write(Buffer.alloc(1_000), () => response.socket!.resetAndDestroy());
+      // The range that is asked for ends with the object that was there before.
+      const length = size - from;
+      const range = `bytes ${from}-${size - 1}/${size + 1}`;
+      return response.writeHead(206, { 'content-range': range, 'content-length': length }).end(Buffer.alloc(length));
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const { port } = server.address() as { port: number };
+    const store = openPlace(`s3://${bucket}`, { endpoint: `http://127.0.0.1:${port}`, env: accountEnv, retryDelayMs: 1, parallel: 1 });
+    for (let tries = 0; tries < 10; tries++)
+      await expect(readWhole(store, 'x')).rejects.toMatchObject({ code: 'object_corrupt', message: expect.stringContaining('replaced') });
+    await store.close();
+    server.close();
+  });
+
   test.for([
     ['a range that was not asked for', { 'content-range': 'bytes 0-9/100' }],
     ['no range at all', {}],

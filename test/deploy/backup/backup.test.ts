@@ -5,7 +5,6 @@ import { type BackupOptions, type BackupReport, backupVersion } from '../../../d
 import { behindFor, type CheckOptions, type CheckReport, checkBackup } from '../../../deploy/backup/check.ts';
 import { type RestoreReport, restoreVersion } from '../../../deploy/backup/restore.ts';
 import { pinVersion, unpinVersion } from '../../../deploy/publish/rollback.ts';
-import { openTemporaryFolder } from '../../../deploy/publish/temporary-folder.ts';
 import {
   currentPath,
   formatCurrent,
@@ -19,6 +18,7 @@ import type { Manifest } from '../../../shared/manifest.ts';
 import type { ObjectStore } from '../../../shared/object-store.ts';
 import { openPlace } from '../../../shared/place.ts';
 import { placeManifestName, placeSliceName, readPlaceCurrent } from '../../../shared/place-layout.ts';
+import { openTemporaryFolder } from '../../../shared/temporary-folder.ts';
 import { publishRecords } from '../../data-sets.ts';
 import { bucket, makeRoot, openS3, startS3 } from '../../object-store/places.ts';
 import type { S3Seen } from '../../object-store/s3-server.ts';

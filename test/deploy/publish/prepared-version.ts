@@ -4,9 +4,9 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Disk, realDisk } from '../../../deploy/publish/disk.ts';
 import { type PublishOptions, publishVersion } from '../../../deploy/publish/publish.ts';
-import { openTemporaryFolder, type TemporaryFolder } from '../../../deploy/publish/temporary-folder.ts';
 import { slicePath, slicesPath } from '../../../shared/data-set.ts';
 import type { Manifest } from '../../../shared/manifest.ts';
+import { openTemporaryFolder, type TemporaryFolder } from '../../../shared/temporary-folder.ts';
 import { encodeRecords, type Records } from '../../data-sets.ts';
 import { makeFolder } from '../data-folder.ts';
 

@@ -1,11 +1,10 @@
 import { existsSync } from 'node:fs';
-import { cp, mkdir, readdir, readFile, rename, stat, truncate, utimes, writeFile } from 'node:fs/promises';
+import { readdir, readFile, truncate, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { nextCurrent } from '../../../deploy/publish/announcement.ts';
 import { type Disk, realDisk } from '../../../deploy/publish/disk.ts';
 import { openPublishLock } from '../../../deploy/publish/publish-lock.ts';
-import { openTemporaryFolder, removeStaleFolders } from '../../../deploy/publish/temporary-folder.ts';
 import { verifyDataSet } from '../../../deploy/verify/verify.ts';
 import { currentPath, fetchedMarkPath, readCurrent, slicePath, versionPath } from '../../../shared/data-set.ts';
 import { limits } from '../../../shared/limits.ts';
@@ -182,43 +181,5 @@ describe('the lock of publishers', () => {
     expect(await readCurrent(dataDir)).toBeUndefined();
     expect(await readFile(lockPath, 'utf8')).toBe('the token of another');
     expect(await findDebris(dataDir)).toEqual(['publish.lock']);
-  });
-});
-
-describe('temporary folders', () => {
-  test('of the living stay, those of the dead go, and so does old trash', async () => {
-    const dataDir = await makeDataDir();
-    const living = await openTemporaryFolder(dataDir);
-    const dead = await openTemporaryFolder(dataDir);
-    await age(join(dead.path, 'heartbeat'));
-    const halfRemoved = join(dataDir, '.tmp-half');
-    await cp(dead.path, halfRemoved, { recursive: true });
-    await rename(join(halfRemoved, 'heartbeat'), join(halfRemoved, 'something'));
-    await age(halfRemoved);
-    for (const name of ['.trash-old', '.trash-new', 'mine']) await mkdir(join(dataDir, name));
-    await age(join(dataDir, '.trash-old'));
-    const leftover = join(dataDir, '.tmp-current-17');
-    await writeFile(leftover, '');
-    await age(leftover);
-    const removed = await removeStaleFolders(dataDir);
-    expect(removed.sort()).toEqual([leftover, dead.path, halfRemoved, join(dataDir, '.trash-old')].sort());
-    expect((await readdir(dataDir)).sort()).toEqual([living.path.slice(dataDir.length + 1), '.trash-new', 'mine'].sort());
-    await living.close();
-    await dead.close();
-    expect((await readdir(dataDir)).sort()).toEqual(['.trash-new', 'mine']);
-  });
-
-  test('of a data folder that is not there are none', async () => {
-    expect(await removeStaleFolders(join(await makeFolder(), 'nowhere'))).toEqual([]);
-  });
-
-  test('in a place that cannot be written are an error that says so', async () => {
-    const folder = await makeFolder();
-    await writeFile(join(folder, 'file'), '');
-    await expect(openTemporaryFolder(join(folder, 'file'))).rejects.toMatchObject({
-      code: 'data_unwritable',
-      message: expect.stringContaining(folder),
-    });
-    expect((await stat(join(folder, 'file'))).isFile()).toBe(true);
   });
 });

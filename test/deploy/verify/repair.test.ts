@@ -1,4 +1,6 @@
 import { cp, mkdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { repairDataSet } from '../../../deploy/verify/repair.ts';
@@ -45,14 +47,20 @@ async function expectWhole(dataDir: string): Promise<void> {
   expect(await findDebris(dataDir)).toEqual([]);
 }
 
-test('all that is damaged comes back from a backup, what is whole is not touched; as a command too', async () => {
-  const { folder, dataDir, manifest } = await makeDataSet();
+/** A backup of it, as `pavostore backup` lays it out. */
+async function backUp(folder: string, dataDir: string, manifest: Manifest): Promise<string> {
   const place = join(folder, 'backup');
   for (const name of ['slices', 'manifests']) await mkdir(join(place, name), { recursive: true });
   for (const [i, { sha256 }] of manifest.identity.slices.entries())
     await cp(slicePath(versionPath(dataDir, manifest.id), i), join(place, placeSliceName(sha256)));
   await cp(manifestPath(versionPath(dataDir, manifest.id)), join(place, placeManifestName(manifest.id)));
   await cp(currentPath(dataDir), join(place, 'current'));
+  return place;
+}
+
+test('all that is damaged comes back from a backup, what is whole is not touched; as a command too', async () => {
+  const { folder, dataDir, manifest } = await makeDataSet();
+  const place = await backUp(folder, dataDir, manifest);
   await damageAll(dataDir, manifest);
 
   const { problems, repaired } = await repairDataSet(dataDir, undefined, { backup: { place, options: {} } });
@@ -101,9 +109,8 @@ async function startShard(dataDir: string): Promise<string> {
 
 test('all that is damaged comes back from a shard that serves it', async () => {
   const { dataDir, manifest } = await makeDataSet();
-  const members = await startShard((await makeDataSet()).dataDir);
   await damageAll(dataDir, manifest);
-  const { problems, repaired } = await repairDataSet(dataDir, undefined, { members });
+  const { problems, repaired } = await repairDataSet(dataDir, undefined, { members: await startShard((await makeDataSet()).dataDir) });
   expect([problems, repaired.length]).toEqual([[], 5]);
   await expectWhole(dataDir);
 });
@@ -129,6 +136,29 @@ test('a current that comes back names the version before it, as the backup or th
   await rm(currentPath(dataDir));
   await repairDataSet(dataDir, undefined, { members });
   expect(await readCurrent(dataDir)).toEqual(whole);
+});
+
+test('a shard that is lost while it gives a slice does not keep the backup from being asked', async () => {
+  const { folder, dataDir, manifest } = await makeDataSet();
+  const place = await backUp(folder, dataDir, manifest);
+  await damageAll(dataDir, manifest);
+  const address = await startShard((await makeDataSet()).dataDir);
+  const losing = createServer(async (request, response) => {
+    const reply = await fetch(`http://${address}${request.url}`);
+    const body = Buffer.from(await reply.arrayBuffer());
+    response.setHeader('content-length', body.length);
+    if (!request.url!.includes('/slices/')) return response.end(body);
+    return response.write(body.subarray(0, 100), () => response.socket!.resetAndDestroy());
+  });
+  await new Promise<void>((resolve) => losing.listen(0, '127.0.0.1', resolve));
+  onTestFinished(() => void losing.close());
+  const members = `127.0.0.1:${(losing.address() as AddressInfo).port}`;
+  const events: string[] = [];
+  const onEvent = (message: string): void => void events.push(message);
+  const { problems, repaired } = await repairDataSet(dataDir, undefined, { members, backup: { place, options: {} }, onEvent });
+  expect([problems, repaired.length]).toEqual([[], 5]);
+  expect(events.filter((message) => message.endsWith('mended from the backup'))).toHaveLength(3);
+  await expectWhole(dataDir);
 });
 
 test('without anybody who could have a copy --repair is refused', async () => {

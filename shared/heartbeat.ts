@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import { rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { limits } from '../../shared/limits.ts';
+import { limits } from './limits.ts';
 
 /** Touches one file until it is stopped. Never keeps the process alive. */
 export class Heartbeat {

@@ -1,9 +1,9 @@
 import { readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, onTestFinished, test, vi } from 'vitest';
-import { fileSystemNow, Heartbeat, isStale } from '../../../deploy/publish/heartbeat.ts';
-import { limits } from '../../../shared/limits.ts';
-import { makeFolder, waitFor } from '../data-folder.ts';
+import { fileSystemNow, Heartbeat, isStale } from '../../shared/heartbeat.ts';
+import { limits } from '../../shared/limits.ts';
+import { makeFolder, waitFor } from '../deploy/data-folder.ts';
 
 test('a heartbeat touches its file every few seconds until it is stopped, and never makes it anew', async () => {
   vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });

@@ -1,16 +1,19 @@
-// A folder `DATA/.tmp-RANDOM` that one split or publication works in. It carries a heartbeat, so that the next one can tell
-// a folder in use from one whose owner died, on whatever machine or in whatever container that was.
+// Folders `DATA/.tmp-RANDOM` in which one process prepares what is then renamed to its place: a split, a publication, a restore, a repair, a shard that fetches
+// slices. Each carries a heartbeat, so that whoever tidies up can tell a folder in use from one whose owner died, on whatever machine or in whatever
+// container that was.
 
 import { randomBytes } from 'node:crypto';
 import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Disk, writeError } from './disk.ts';
 import { fileSystemNow, Heartbeat, isStale } from './heartbeat.ts';
+import { writeError } from './write-error.ts';
 
 const temporaryPrefix = '.tmp-';
 const trashPrefix = '.trash-';
 const probePrefix = '.probe-';
 const heartbeatName = 'heartbeat';
+/** A file of such a name says that what a dead owner left in the folder is of use to the next restore of that version (deploy/backup/restore.ts). */
+export const restoreMarkPrefix = 'restore-';
 
 /** Owns the folder and its heartbeat from `openTemporaryFolder` to `close`. */
 export class TemporaryFolder {
@@ -49,8 +52,26 @@ export async function openTemporaryFolder(dataDir: string): Promise<TemporaryFol
   return new TemporaryFolder(path, new Heartbeat(heartbeatPath, heartbeatName));
 }
 
+/**
+ * Runs `act` with a temporary folder in `dataDir`; it is gone afterwards, whatever happened. Throws `disk_short` or `data_unwritable` when there can be none,
+ * and what `act` throws as it is: that need not be of this disk.
+ */
+export async function withTemporaryFolder<T>(dataDir: string, act: (folder: string) => Promise<T>): Promise<T> {
+  const folder = await openTemporaryFolder(dataDir);
+  try {
+    return await act(folder.path);
+  } finally {
+    // What is left of it is removed when its heartbeat is stale.
+    await folder.close().catch(() => {});
+  }
+}
+
 /** Moves a folder of the data set out of its readers' way; returns where it lies now, for `removeFolder`. */
-export async function moveToTrash(disk: Disk, dataDir: string, path: string): Promise<string> {
+export async function moveToTrash(
+  disk: { readonly rename: (from: string, to: string) => Promise<void> },
+  dataDir: string,
+  path: string,
+): Promise<string> {
   const trash = join(dataDir, `${trashPrefix}${randomBytes(8).toString('hex')}`);
   await disk.rename(path, trash);
   return trash;
@@ -61,8 +82,11 @@ export async function removeFolder(path: string): Promise<void> {
   await rm(path, { recursive: true, force: true, maxRetries: 3 });
 }
 
-/** Removes what dead owners left in `dataDir`: temporary folders with a stale heartbeat, trash, old probes. Returns their paths. */
-export async function removeStaleFolders(dataDir: string): Promise<string[]> {
+/**
+ * Removes what dead owners left in `dataDir`: temporary folders with a stale heartbeat, trash, old probes. Returns their paths. `keepRestores`: what a restore
+ * may go on with stays. Nothing is written when nothing lies there; else throws the system's error where `dataDir` cannot be written.
+ */
+export async function removeStaleFolders(dataDir: string, { keepRestores = false } = {}): Promise<string[]> {
   const names = await readdir(dataDir).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return [];
     throw error;
@@ -73,7 +97,7 @@ export async function removeStaleFolders(dataDir: string): Promise<string[]> {
   const removed: string[] = [];
   for (const name of leftovers) {
     const path = join(dataDir, name);
-    if (!(await isAbandoned(path, name, nowMs))) continue;
+    if (!(await isAbandoned(path, name, nowMs)) || (keepRestores && (await isOfRestore(path)))) continue;
     await removeFolder(path);
     removed.push(path);
   }
@@ -84,4 +108,9 @@ export async function removeStaleFolders(dataDir: string): Promise<string[]> {
 async function isAbandoned(path: string, name: string, nowMs: number): Promise<boolean> {
   const beat = name.startsWith(temporaryPrefix) ? await isStale(join(path, heartbeatName), nowMs) : undefined;
   return beat ?? (await isStale(path, nowMs)) ?? false;
+}
+
+async function isOfRestore(path: string): Promise<boolean> {
+  const names = await readdir(path).catch(() => []);
+  return names.some((name) => name.startsWith(restoreMarkPrefix));
 }
