@@ -242,6 +242,11 @@ export const limits = {
   versionBehindMaxMs: 600_000,
   /** Nor, after so long, on one that can never be complete again: what it takes may be what the next version waits for. */
   versionLostMaxMs: 60_000,
+  /**
+   * A next version that is not complete, and of which nobody has anything to load, for so long, is left out when a newer one is wanted: what is damaged has been
+   * tried to be healed five times by then, a shard that died has come back, or others have begun to load what it had.
+   */
+  versionStuckMs: 60_000,
   /** Routers whose leases a shard remembers; beyond it those count whose polls came first, for as long as they come. */
   leasingRoutersMax: 1_024,
   /** Versions in use that a poll may name: the one that is served, and those of requests under way. */
@@ -432,6 +437,10 @@ assert(limits.goodbyeMs < limits.drainMs, 'an idle connection does not hold up t
 assert(limits.ejectSilenceMs > limits.hedgeDelayUnknownMs && limits.memberGoneMs > limits.ejectSilenceMs, 'late, then ejected, then gone');
 assert(limits.versionLeaseMs > 4 * limits.memberSilentMs, 'a router that shards can hear keeps its leases');
 assert(limits.versionBehindMaxMs > limits.versionFlipMs + limits.versionLeaseMs, 'every router had the time to switch');
+assert(
+  limits.versionStuckMs > limits.healDelayMaxMs + limits.sliceOrphanedMs + limits.memberSilentMs,
+  'what was damaged or lost was tried once more before its version is left out',
+);
 assert(limits.listenWaitMs >= limits.pollDeadlineMs + limits.versionWaitMs, 'a router that listens serves what there is to serve');
 assert(limits.memberSilentMs > limits.memberGoneMs, 'what a router sees by its own requests comes before what its polls tell');
 assert(limits.probeDelayMaxMs * (1 + limits.probeJitter) <= limits.deadlineMaxMs, 'a probe fits the timing wheel');
