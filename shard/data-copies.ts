@@ -30,7 +30,7 @@ import { fingerprintOf, placeText, readTextIfThere, withTemporaryFolder } from '
 import { countSlices } from '../shared/slice-ranges.ts';
 import { removeUnusedVersions } from './cached-versions.ts';
 import type { HealCounts } from './heal.ts';
-import { fetchManifest } from './manifest-source.ts';
+import { type FetchedManifest, ManifestSeeker } from './manifest-source.ts';
 
 export type DataCopiesOptions = {
   readonly dataDir: string;
@@ -48,6 +48,8 @@ export type DataCopiesOptions = {
 export class DataCopies {
   readonly #options: DataCopiesOptions;
   readonly #client = new HttpClient();
+  readonly #seeker: ManifestSeeker;
+  readonly #closing = new AbortController();
   readonly #manifests = new Map<string, Manifest>();
   #sourceCurrent: Current | undefined;
   #sourcePolledMs = Number.NEGATIVE_INFINITY;
@@ -66,7 +68,12 @@ export class DataCopies {
   #closed = false;
 
   constructor(options: DataCopiesOptions) {
+    const { members, backup, source, log } = options;
     this.#options = options;
+    this.#seeker = new ManifestSeeker({
+      sources: () => ({ client: this.#client, members: members(), backup, source }),
+      onFailure: (message) => log.warn(message),
+    });
   }
 
   /** Its manifest came from elsewhere: where the folder cannot be written, it is not there. */
@@ -93,34 +100,19 @@ export class DataCopies {
     return undefined;
   };
 
-  /** The manifest of a version, verified by its id, from wherever it can be had. Throws why the folder's cannot be read when nobody else has it. */
+  /**
+   * The manifest of a version, verified by its id, from wherever it can be had. Throws why the folder's cannot be read when nobody else has it, or has given
+   * it yet: then it is worth asking again.
+   */
   readonly readManifest = async (id: string): Promise<Manifest> => {
-    const { dataDir, counts, log } = this.#options;
     try {
-      return await readManifest(dataDir, id);
+      return await readManifest(this.#options.dataDir, id);
     } catch (error) {
       const known = this.#manifests.get(id);
       if (known) return known;
-      const { members, backup, source } = this.#options;
-      const found = await fetchManifest(id, { client: this.#client, members: members(), backup, source }, (message) => {
-        if (!this.#closed) log.warn(message);
-      });
+      const found = await this.#seeker.find(id);
       if (!found) throw error;
-      const isMissing = error instanceof PavostoreError && error.code === 'version_missing';
-      if (!isMissing) {
-        counts.corruptFound.manifest++;
-        counts.healed[found.from]++;
-      }
-      log.info(
-        `the manifest of version ${id} comes from ${found.from === 'replica' ? 'another shard' : `the ${found.from}`}: ${(error as Error).message}`,
-      );
-      // At most two versions are held, and a few that were are a few megabytes.
-      const [oldest] = this.#manifests.keys();
-      if (this.#manifests.size >= 4) this.#manifests.delete(oldest!);
-      this.#manifests.set(id, found.manifest);
-      await this.#write(
-        async (folder) => void (await placeText(folder, manifestPath(versionPath(dataDir, id)), formatManifest(found.manifest))),
-      );
+      await this.#takeIn(found, error as Error);
       return found.manifest;
     }
   };
@@ -143,7 +135,26 @@ export class DataCopies {
 
   async close(): Promise<void> {
     this.#closed = true;
+    this.#closing.abort();
+    this.#seeker.close();
     await this.#client.close();
+  }
+
+  /** A manifest that the folder did not have, which `trouble` says. */
+  async #takeIn({ manifest, from }: FetchedManifest, trouble: Error): Promise<void> {
+    const { dataDir, counts, log } = this.#options;
+    const { id } = manifest;
+    const isMissing = trouble instanceof PavostoreError && trouble.code === 'version_missing';
+    if (!isMissing) {
+      counts.corruptFound.manifest++;
+      counts.healed[from]++;
+    }
+    log.info(`the manifest of version ${id} comes from ${from === 'replica' ? 'another shard' : `the ${from}`}: ${trouble.message}`);
+    // At most two versions are held, and a few that were are a few megabytes.
+    const [oldest] = this.#manifests.keys();
+    if (this.#manifests.size >= 4) this.#manifests.delete(oldest!);
+    this.#manifests.set(id, manifest);
+    await this.#write(async (folder) => void (await placeText(folder, manifestPath(versionPath(dataDir, id)), formatManifest(manifest))));
   }
 
   async #glanceAtManifest(manifest: Manifest): Promise<void> {
@@ -231,7 +242,7 @@ export class DataCopies {
     if (!source || this.#isPollingSource || nowMs - this.#sourcePolledMs < limits.sourcePollIntervalMs) return;
     this.#sourcePolledMs = nowMs;
     this.#isPollingSource = true;
-    readPlaceCurrent(source)
+    readPlaceCurrent(source, this.#closing.signal)
       .then(
         (found) => {
           if (found && found.current.sequence > (this.#sourceCurrent?.sequence ?? -1)) this.#sourceCurrent = found.current;

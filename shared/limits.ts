@@ -331,6 +331,12 @@ export const limits = {
   /** A version of which members report more than the `current` at hand says is taken up after this long: the folder is behind, not on its way. */
   membersAheadMs: 10_000,
   manifestDeadlineMs: 10_000,
+  /** A look at `current` waits so long for a manifest that comes from elsewhere: usual ones are here by then. What takes longer goes on in the background. */
+  manifestWaitMs: 1_000,
+  /** A place that could not give a manifest is asked for it again after this long, as often as a source is looked at. */
+  manifestRetryDelayMs: 5_000,
+  /** Such questions that are remembered: those for the published version and the one before it, to members, backup and source, and as many old ones. */
+  manifestAskingsMax: 12,
   /** How often a shard with a source looks for versions in its cache that nobody uses any more. */
   unusedLookIntervalMs: 60_000,
 
@@ -451,6 +457,7 @@ assert(
   limits.transferPieceSize / limits.fetchRateMin < limits.transferSilentMs / 1_000 / limits.busySlowdown,
   'a throttled sender is not a silent one',
 );
+assert(limits.manifestAskingsMax >= 2 * 3, 'no question for a manifest that is wanted is forgotten under way');
 assert(limits.missingFileMs >= 2 * limits.glanceIntervalMs, 'what is gone is looked for twice before it is written again');
 assert(limits.storePartSize >= 5 * MiB && limits.sliceSizeMax / limits.storePartSize <= 10_000, 'the largest slice fits the parts of S3');
 assert(limits.storePieceSize / limits.storeRateMin < limits.storeSilentMs / 2_000, 'a throttled socket is not a silent one');
