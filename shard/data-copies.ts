@@ -6,8 +6,8 @@
 // only if nobody else has taken it meanwhile. So a publisher always wins.
 
 import { randomBytes } from 'node:crypto';
-import { rename } from 'node:fs/promises';
-import { join } from 'node:path';
+import { link, open, rename } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import {
   type Current,
   currentPath,
@@ -286,17 +286,37 @@ export function newestServed(members: readonly Member[]): Current | undefined {
 /**
  * Has `current` in the folder, unless what is there is as new or newer. What was there is moved aside, and the name is given to the newest that was seen, only
  * while nobody else has it: so the newest of all is always in place, or in the hands of somebody who is about to put it there.
+ *
+ * Between the two there is no `current`, for two renames and a small read: whoever is killed just then leaves none, and the other shards, or this one at its
+ * next start, write what they know. A rename over it would leave none out, but would silently undo what a publisher has put there since it was
+ * read; that one was told that it is published. Exchanging two names in one step, which would do, is not to be had in Node, nor on every disk.
  */
 export async function replaceCurrent(dataDir: string, folder: string, current: Current): Promise<void> {
   const path = currentPath(dataDir);
-  for (let newest = current; ; ) {
+  // Written and synced before: the slow part.
+  const written = join(folder, 'current');
+  await placeText(folder, written, formatCurrent(current));
+  for (let newest = { sequence: current.sequence, at: written }; ; ) {
     const there = parseIfWhole(await readTextIfThere(path), path);
     if (there && there.sequence >= newest.sequence) return;
     const aside = join(folder, randomBytes(8).toString('hex'));
     const moved = parseIfWhole((await moveIfThere(path, aside)) ? await readTextIfThere(aside) : undefined, path);
-    if (moved && moved.sequence > newest.sequence) newest = moved;
-    if (await placeText(folder, path, formatCurrent(newest), { isNew: true })) return;
+    if (moved && moved.sequence > newest.sequence) newest = { sequence: moved.sequence, at: aside };
+    if (await linkIfFree(newest.at, path)) return;
   }
+}
+
+/** Gives a synced file a second name, and syncs that; false when somebody has it. */
+async function linkIfFree(from: string, to: string): Promise<boolean> {
+  try {
+    await link(from, to);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw error;
+  }
+  await using folder = await open(dirname(to), 'r');
+  await folder.sync();
+  return true;
 }
 
 /** False when there is nothing. */
