@@ -27,14 +27,14 @@ import { formatManifest, type Manifest } from '../shared/manifest.ts';
 import type { Member } from '../shared/member-table.ts';
 import type { ObjectStore } from '../shared/object-store.ts';
 import { placeManifestName, readPlaceCurrent } from '../shared/place-layout.ts';
-import { fingerprintOf, placeText, readTextIfThere } from '../shared/placed-file.ts';
+import { fingerprintOf, linkUnlessThere, placeText, readTextIfThere } from '../shared/placed-file.ts';
 import { noPublications, previousIdOf } from '../shared/publications.ts';
 import { countSlices } from '../shared/slice-ranges.ts';
 import { removeStaleFolders, withTemporaryFolder } from '../shared/temporary-folder.ts';
 import { rethrowWrite } from '../shared/write-error.ts';
 import { placeFetchedManifest, removeUnusedVersions } from './cached-versions.ts';
 import type { HealCounts } from './heal.ts';
-import { fetchManifest } from './manifest-source.ts';
+import { type FetchedManifest, ManifestSeeker } from './manifest-source.ts';
 
 export type DataCopiesOptions = {
   readonly dataDir: string;
@@ -52,6 +52,8 @@ export type DataCopiesOptions = {
 export class DataCopies {
   readonly #options: DataCopiesOptions;
   readonly #client = new HttpClient();
+  readonly #seeker: ManifestSeeker;
+  readonly #closing = new AbortController();
   readonly #manifests = new Map<string, Manifest>();
   #sourceCurrent: Current | undefined;
   #sourcePolledMs = Number.NEGATIVE_INFINITY;
@@ -74,7 +76,12 @@ export class DataCopies {
   #closed = false;
 
   constructor(options: DataCopiesOptions) {
+    const { members, backup, source, log } = options;
     this.#options = options;
+    this.#seeker = new ManifestSeeker({
+      sources: () => ({ client: this.#client, members: members(), backup, source }),
+      onFailure: (message) => log.warn(message),
+    });
   }
 
   /** Its manifest came from elsewhere: where the folder cannot be written, it is not there. */
@@ -100,32 +107,19 @@ export class DataCopies {
     return undefined;
   };
 
-  /** The manifest of a version, verified by its id, from wherever it can be had. Throws why the folder's cannot be read when nobody else has it. */
+  /**
+   * The manifest of a version, verified by its id, from wherever it can be had. Throws why the folder's cannot be read when nobody else has it, or has given
+   * it yet: then it is worth asking again.
+   */
   readonly readManifest = async (id: string): Promise<Manifest> => {
-    const { dataDir, counts, log } = this.#options;
     try {
-      return await readManifest(dataDir, id);
+      return await readManifest(this.#options.dataDir, id);
     } catch (error) {
       const known = this.#manifests.get(id);
       if (known) return known;
-      const { members, backup, source } = this.#options;
-      const found = await fetchManifest(id, { client: this.#client, members: members(), backup, source }, (message) => {
-        if (!this.#closed) log.warn(message);
-      });
+      const found = await this.#seeker.find(id);
       if (!found) throw error;
-      const isMissing = error instanceof PavostoreError && error.code === 'version_missing';
-      if (!isMissing) {
-        counts.corruptFound.manifest++;
-        counts.healed[found.from]++;
-      }
-      log.info(
-        `the manifest of version ${id} comes from ${found.from === 'replica' ? 'another shard' : `the ${found.from}`}: ${(error as Error).message}`,
-      );
-      // At most two versions are held, and a few that were are a few megabytes.
-      const [oldest] = this.#manifests.keys();
-      if (this.#manifests.size >= 4) this.#manifests.delete(oldest!);
-      this.#manifests.set(id, found.manifest);
-      await this.#write(async (folder) => await placeFetchedManifest(dataDir, folder, found.manifest));
+      await this.#takeIn(found, error as Error);
       return found.manifest;
     }
   };
@@ -167,7 +161,26 @@ export class DataCopies {
 
   async close(): Promise<void> {
     this.#closed = true;
+    this.#closing.abort();
+    this.#seeker.close();
     await this.#client.close();
+  }
+
+  /** A manifest that the folder did not have, which `trouble` says. */
+  async #takeIn({ manifest, from }: FetchedManifest, trouble: Error): Promise<void> {
+    const { dataDir, counts, log } = this.#options;
+    const { id } = manifest;
+    const isMissing = trouble instanceof PavostoreError && trouble.code === 'version_missing';
+    if (!isMissing) {
+      counts.corruptFound.manifest++;
+      counts.healed[from]++;
+    }
+    log.info(`the manifest of version ${id} comes from ${from === 'replica' ? 'another shard' : `the ${from}`}: ${trouble.message}`);
+    // At most two versions are held, and a few that were are a few megabytes.
+    const [oldest] = this.#manifests.keys();
+    if (this.#manifests.size >= 4) this.#manifests.delete(oldest!);
+    this.#manifests.set(id, manifest);
+    await this.#write(async (folder) => await placeFetchedManifest(dataDir, folder, manifest));
   }
 
   async #glanceAtManifest(manifest: Manifest): Promise<void> {
@@ -186,7 +199,7 @@ export class DataCopies {
     }
     this.#manifestBadSinceMs ??= performance.now();
     if (performance.now() - this.#manifestBadSinceMs < limits.missingFileMs) return;
-    const isWritten = await this.#write(async (folder) => void (await placeText(folder, path, formatManifest(manifest))));
+    const isWritten = await this.#write(async (folder) => await placeText(folder, path, formatManifest(manifest)));
     if (!isWritten) return;
     counts.corruptFound.manifest++;
     counts.healed.own++;
@@ -275,7 +288,7 @@ export class DataCopies {
     if (!source || this.#isPollingSource || nowMs - this.#sourcePolledMs < limits.sourcePollIntervalMs) return;
     this.#sourcePolledMs = nowMs;
     this.#isPollingSource = true;
-    readPlaceCurrent(source)
+    readPlaceCurrent(source, this.#closing.signal)
       .then(
         (found) => {
           if (found && found.current.sequence > (this.#sourceCurrent?.sequence ?? -1)) this.#sourceCurrent = found.current;
@@ -337,17 +350,24 @@ export function newestServed(members: readonly Member[]): Current | undefined {
 /**
  * Has `current` in the folder, unless what is there is as new or newer. What was there is moved aside, and the name is given to the newest that was seen, only
  * while nobody else has it: so the newest of all is always in place, or in the hands of somebody who is about to put it there.
+ *
+ * Between the two there is no `current`, for two renames and a small read: whoever is killed just then leaves none, and the other shards, or this one at its
+ * next start, write what they know. A rename over it would leave none out, but would silently undo what a publisher has put there since it was
+ * read; that one was told that it is published. Exchanging two names in one step, which would do, is not to be had in Node, nor on every disk.
  */
 export async function replaceCurrent(dataDir: string, folder: string, current: Current): Promise<void> {
   const path = currentPath(dataDir);
-  for (let newest = current; ; ) {
+  // Written and synced before: the slow part.
+  const written = join(folder, 'current');
+  await placeText(folder, written, formatCurrent(current));
+  for (let newest = { sequence: current.sequence, at: written }; ; ) {
     const there = parseIfWhole(await readTextIfThere(path), path);
     if (there && there.sequence >= newest.sequence) return;
     const aside = join(folder, randomBytes(8).toString('hex'));
     const isMoved = await moveIfThere(path, aside).catch(rethrowWrite(path));
     const moved = parseIfWhole(isMoved ? await readTextIfThere(aside) : undefined, path);
-    if (moved && moved.sequence > newest.sequence) newest = moved;
-    if (await placeText(folder, path, formatCurrent(newest), { isNew: true })) return;
+    if (moved && moved.sequence > newest.sequence) newest = { sequence: moved.sequence, at: aside };
+    if (await linkUnlessThere(newest.at, path).catch(rethrowWrite(path))) return;
   }
 }
 

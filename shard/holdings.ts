@@ -192,10 +192,11 @@ export class Holdings {
     this.#keeper.close();
   }
 
-  #planVersions({ self, members, reportNext, nowMs }: Situation): void {
+  #planVersions({ self, members, isFrozen, reportNext, nowMs }: Situation): void {
     const plan = planVersions({
       self,
       members,
+      isFrozen,
       held: this.#versions.map((version) => ({
         id: version.id,
         sequence: version.sequence,
@@ -214,12 +215,17 @@ export class Holdings {
     this.#versionMemory = plan.memory;
     const named = (id: string): HeldVersion => this.#versions.find((version) => version.id === id)!;
     for (const { id, sequence } of plan.relabel) named(id).sequence = sequence;
-    for (const id of plan.end) named(id).endsFromReport = reportNext;
+    for (const id of plan.end) this.#end(named(id), { reportNext, isStuck: plan.stuck.includes(id) });
     for (const id of plan.resume) named(id).endsFromReport = undefined;
     this.#serving = plan.serving === undefined ? undefined : named(plan.serving);
     if (plan.drop.length > 0) this.#drop(plan.drop);
     if (plan.relabel.length > 0) this.#hold(this.#versions);
     if (plan.open) void this.#open(plan.open);
+  }
+
+  #end(version: HeldVersion, { reportNext, isStuck }: { reportNext: number; isStuck: boolean }): void {
+    version.endsFromReport = reportNext;
+    if (isStuck) this.#options.log.warn(`version ${version.id} is left out: it cannot be whole, and a newer one is published`);
   }
 
   #isLoaded(version: HeldVersion): boolean {

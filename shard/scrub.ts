@@ -11,7 +11,7 @@
 import { fstatSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises';
-import { openFile, slicePath, versionPath } from '../shared/data-set.ts';
+import { manifestPath, openFile, slicePath, versionPath } from '../shared/data-set.ts';
 import type { SliceIndex } from '../shared/key-hash.ts';
 import { limits } from '../shared/limits.ts';
 import { fingerprintOf } from '../shared/placed-file.ts';
@@ -25,7 +25,7 @@ import { findIndexFault, SliceScan } from './slice-scan.ts';
 
 export type ScrubberOptions = {
   readonly dataDir: string;
-  /** Newest first: the files of older ones are not written anew. */
+  /** Newest first. */
   readonly versions: () => readonly HeldVersion[];
   /** Bytes a second; 0: only glances. */
   readonly rate: number;
@@ -45,7 +45,8 @@ export class Scrubber {
   readonly #options: ScrubberOptions;
   readonly #closing = new AbortController();
   readonly #seen = new WeakMap<HeldVersion, Map<SliceIndex, FileSeen>>();
-  #glanceAt = 0;
+  /** Where the next glance at the files of a version begins. */
+  readonly #glanceAt = new WeakMap<HeldVersion, number>();
   #running: Promise<unknown>[] = [];
 
   constructor(options: ScrubberOptions) {
@@ -70,24 +71,29 @@ export class Scrubber {
     }
   }
 
-  /** Suspects first, then the next files in turn. */
+  /** Suspects first, then the next files of each version in turn: as long as a swap takes, or does not end, the older one is served. */
   async #glanceRound(): Promise<void> {
     const throttle = new Throttle(limits.suspectCheckRate);
-    for (const version of this.#options.versions()) {
+    const versions = this.#options.versions();
+    for (const version of versions) {
       for (const sliceIndex of version.suspects) {
         version.suspects.delete(sliceIndex);
         await this.#check(version, sliceIndex, throttle);
       }
     }
-    const [newest] = this.#options.versions();
-    if (!newest) return;
-    const { sliceCount } = newest;
-    for (let i = 0, looked = 0; i < sliceCount && looked < limits.glanceFilesMax && !this.#closing.signal.aborted; i++) {
-      const sliceIndex = (this.#glanceAt++ % sliceCount) as SliceIndex;
-      if (newest.stateOf(sliceIndex) !== 'kept') continue;
+    for (const version of versions) await this.#glanceAtSome(version, Math.floor(limits.glanceFilesMax / versions.length), throttle);
+  }
+
+  async #glanceAtSome(version: HeldVersion, filesMax: number, throttle: Throttle): Promise<void> {
+    const { sliceCount } = version;
+    let at = this.#glanceAt.get(version) ?? 0;
+    for (let i = 0, looked = 0; i < sliceCount && looked < filesMax && !this.#closing.signal.aborted; i++) {
+      const sliceIndex = (at++ % sliceCount) as SliceIndex;
+      if (version.stateOf(sliceIndex) !== 'kept') continue;
       looked++;
-      await this.#glance(newest, sliceIndex, throttle);
+      await this.#glance(version, sliceIndex, throttle);
     }
+    this.#glanceAt.set(version, at);
   }
 
   async #glance(version: HeldVersion, sliceIndex: SliceIndex, throttle: Throttle): Promise<void> {
@@ -103,7 +109,7 @@ export class Scrubber {
     }
     const nowMs = performance.now();
     seen.missingSinceMs ??= nowMs;
-    if (nowMs - seen.missingSinceMs < limits.missingFileMs || version.stateOf(sliceIndex) !== 'kept') return;
+    if (nowMs - seen.missingSinceMs < limits.missingFileMs || !(await this.#isForMending(version, sliceIndex))) return;
     // What comes in its place is checked before it is written; but it is to be seen that it has come.
     seen.fingerprint = 'missing';
     this.#options.healer.mendFile(version, sliceIndex, `${this.#pathOf(version, sliceIndex)}: no such file`);
@@ -188,7 +194,7 @@ export class Scrubber {
 
   /** The file that has the slice's name; what is served is known to be right. */
   async #checkFile(version: HeldVersion, sliceIndex: SliceIndex, throttle: Throttle): Promise<void> {
-    const { healer, versions } = this.#options;
+    const { healer } = this.#options;
     const path = this.#pathOf(version, sliceIndex);
     const fingerprint = await fingerprintOf(path);
     // Files that are gone are the glance's affair, which waits a moment.
@@ -197,7 +203,15 @@ export class Scrubber {
     if (version.stateOf(sliceIndex) !== 'kept') throw new SliceGone();
     this.#seenOf(version, sliceIndex).fingerprint = fingerprint;
     if (fault === undefined) healer.fileIsWhole(version, sliceIndex);
-    else if (versions()[0] === version) healer.mendFile(version, sliceIndex, `${path}: ${fault}`);
+    else if (await this.#isForMending(version, sliceIndex)) healer.mendFile(version, sliceIndex, `${path}: ${fault}`);
+  }
+
+  /** Still served; and not of an older version that somebody has removed as a whole, which should not come back by its slices. */
+  async #isForMending(version: HeldVersion, sliceIndex: SliceIndex): Promise<boolean> {
+    const { dataDir, versions } = this.#options;
+    const isNewest = versions()[0] === version;
+    const isThere = isNewest || (await fingerprintOf(manifestPath(versionPath(dataDir, version.id)))) !== undefined;
+    return isThere && versions().includes(version) && version.stateOf(sliceIndex) === 'kept';
   }
 
   async #scanFile(version: HeldVersion, sliceIndex: SliceIndex, path: string, throttle: Throttle): Promise<string | undefined> {

@@ -3,14 +3,16 @@
 //     opened, once the version served is loaded here          complete, and routers use it
 //     ──────────────────────────────────────────────> next ────────────────────────────────> serving
 //                                                      │                                         │ a newer one is complete, and no router
-//                                  withdrawn, or       │                                         │ uses this one any more
-//                                  skipped by all      └──────────────────> ending <─────────────┘
+//                                  withdrawn, stuck,   │                                         │ uses this one any more
+//                                  or skipped by all   └──────────────────> ending <─────────────┘
 //                                                                             │ every router has seen that, and uses others
 //                                                                             └──> dropped
 //
 // - *Serving* is the newest version that routers use; where none uses any, the newest complete one. Complete: somebody alive keeps each slice.
 // - *Next* is finished before a newer one is opened, or versions that are published faster than they load would never be served. Unless it was
-//   taken back; or a member that lacks it has the newer one already, since then it could never be whole: then all skip it.
+//   taken back; or a member that lacks it has the newer one already, since then it could never be whole: then all skip it; or it is *stuck*, which
+//   means that it is not complete, and that nobody alive has had anything of it to load for long: a slice of it is damaged everywhere, or memory is
+//   short for it. Whoever publishes a good one then must not wait for it.
 // - A version that ends is reported as yielding: whoever uses it goes on, nobody begins. It is dropped when every router has seen such a report, and
 //   uses others.
 // - A lease counts no more when a newer version has been complete for long, or when the version cannot be whole any more: then whoever uses it is
@@ -37,14 +39,18 @@ export type VersionMemory = {
   readonly behindSinceMs: ReadonlyMap<string, number>;
   /** Since when each of these is not complete, and can never be any more. */
   readonly lostSinceMs: ReadonlyMap<string, number>;
+  /** Since when each of these is not complete, and nobody alive has anything of it to load. */
+  readonly restingSinceMs: ReadonlyMap<string, number>;
 };
 
-export const noVersionMemory: VersionMemory = { behindSinceMs: new Map(), lostSinceMs: new Map() };
+export const noVersionMemory: VersionMemory = { behindSinceMs: new Map(), lostSinceMs: new Map(), restingSinceMs: new Map() };
 
 export type VersionPlanInput = {
   readonly self: string;
   /** This shard among them. */
   readonly members: readonly MemberView[];
+  /** Most of the others cannot be reached: that nobody loads something says nothing. */
+  readonly isFrozen: boolean;
   readonly held: readonly PlannedVersion[];
   /** What should be served: what is published, or the one before it where that is refused. */
   readonly wanted: PublishedId | undefined;
@@ -70,6 +76,8 @@ export type VersionPlan = {
   /** Ending ones that are wanted after all. */
   readonly resume: readonly string[];
   readonly drop: readonly string[];
+  /** Those that cannot be whole, and that a newer one does not wait for. */
+  readonly stuck: readonly string[];
   readonly memory: VersionMemory;
 };
 
@@ -80,12 +88,22 @@ export function planVersions(input: VersionPlanInput): VersionPlan {
   const complete = completeVersions(input.members, held);
   const isComplete = ({ id }: PlannedVersion): boolean => complete.some((version) => version.id === id);
   const isBehind = ({ sequence }: PlannedVersion): boolean => complete.some((other) => other.sequence > sequence);
-  const isLost = (each: PlannedVersion): boolean => !isComplete(each) && isOvertaken(input, each);
+  const forMs = (since: ReadonlyMap<string, number>, { id }: PlannedVersion): number => nowMs - (since.get(id) ?? nowMs);
+  const isLong = (since: ReadonlyMap<string, number>, each: PlannedVersion): boolean => forMs(since, each) >= limits.versionStuckMs;
+  const isResting = (each: PlannedVersion): boolean => {
+    if (isComplete(each)) return false;
+    // What ends for that stays so: what is given up of it is taken over by those who see it later, and that would bring it back.
+    if (each.endsFromReport !== undefined && isLong(input.memory.restingSinceMs, each)) return true;
+    return !input.isFrozen && !isBeingLoaded(input, each);
+  };
+  const restingSinceMs = sinceMs(held.filter(isResting), input.memory.restingSinceMs, nowMs);
+  const isStuck = (each: PlannedVersion): boolean => isInTheWay(input, each) && isLong(restingSinceMs, each);
+  const isLost = (each: PlannedVersion): boolean => !isComplete(each) && (isOvertaken(input, each) || isStuck(each));
   const memory: VersionMemory = {
     behindSinceMs: sinceMs(held.filter(isBehind), input.memory.behindSinceMs, nowMs),
     lostSinceMs: sinceMs(held.filter(isLost), input.memory.lostSinceMs, nowMs),
+    restingSinceMs,
   };
-  const forMs = (since: ReadonlyMap<string, number>, { id }: PlannedVersion): number => nowMs - (since.get(id) ?? nowMs);
   const isFarBehind = (each: PlannedVersion): boolean => forMs(memory.behindSinceMs, each) >= limits.versionBehindMaxMs;
   const isLongLost = (each: PlannedVersion): boolean => forMs(memory.lostSinceMs, each) >= limits.versionLostMaxMs;
   const isInUse = (each: PlannedVersion): boolean => each.isLeased && !isFarBehind(each) && !isLongLost(each);
@@ -96,7 +114,7 @@ export function planVersions(input: VersionPlanInput): VersionPlan {
     if (each === serving || isInUse(each)) return true;
     // What nobody uses makes room where the version that is used can only be whole again as the next one.
     if (each.sequence < serving!.sequence) return !isComplete(serving!) && !isLost(serving!);
-    return !isSkipped(input, each);
+    return !isSkipped(input, each) && !isStuck(each);
   };
   const unneeded = held.filter((each) => !isNeeded(each));
   return {
@@ -108,6 +126,7 @@ export function planVersions(input: VersionPlanInput): VersionPlan {
     drop: unneeded
       .filter((each) => each.endsFromReport !== undefined && (input.haveSeen(each.endsFromReport) || isFarBehind(each)))
       .map(({ id }) => id),
+    stuck: held.filter(isStuck).map(({ id }) => id),
     memory,
   };
 }
@@ -119,6 +138,17 @@ function sinceMs(versions: readonly PublishedId[], before: ReadonlyMap<string, n
 
 function isOlderNaming(held: PublishedId, wanted: PublishedId): boolean {
   return held.id === wanted.id && held.sequence < wanted.sequence;
+}
+
+/** The version that is wanted is newer, and could be opened. */
+function isInTheWay({ wanted, held, isUnreadable }: VersionPlanInput, version: PublishedId): boolean {
+  if (!wanted || isUnreadable(wanted.id)) return false;
+  return wanted.sequence > version.sequence && !held.some(({ id }) => id === wanted.id);
+}
+
+function isBeingLoaded({ members }: VersionPlanInput, { id }: PublishedId): boolean {
+  const loads = ({ versions }: MemberView): boolean => versions.some((each) => each.id === id && each.slices.loading.length > 0);
+  return members.some((member) => member.alive && loads(member));
 }
 
 /** A next version that is not worth finishing. */

@@ -246,6 +246,11 @@ export const limits = {
   versionBehindMaxMs: 600_000,
   /** Nor, after so long, on one that can never be complete again: what it takes may be what the next version waits for. */
   versionLostMaxMs: 60_000,
+  /**
+   * A next version that is not complete, and of which nobody has anything to load, for so long, is left out when a newer one is wanted: what is damaged has been
+   * tried to be healed five times by then, a shard that died has come back, or others have begun to load what it had.
+   */
+  versionStuckMs: 60_000,
   /** Routers whose leases a shard remembers; beyond it those count whose polls came first, for as long as they come. */
   leasingRoutersMax: 1_024,
   /** Versions in use that a poll may name: the one that is served, and those of requests under way. */
@@ -330,6 +335,12 @@ export const limits = {
   /** A version of which members report more than the `current` at hand says is taken up after this long: the folder is behind, not on its way. */
   membersAheadMs: 10_000,
   manifestDeadlineMs: 10_000,
+  /** A look at `current` waits so long for a manifest that comes from elsewhere: usual ones are here by then. What takes longer goes on in the background. */
+  manifestWaitMs: 1_000,
+  /** A place that could not give a manifest is asked for it again after this long, as often as a source is looked at. */
+  manifestRetryDelayMs: 5_000,
+  /** Such questions that are remembered: those for the published version and the one before it, to members, backup and source, and as many old ones. */
+  manifestAskingsMax: 12,
   /** How often a shard looks for what dead processes left in its folder; with a source, also for versions in its cache that nobody uses any more. */
   unusedLookIntervalMs: 60_000,
 
@@ -436,6 +447,10 @@ assert(limits.goodbyeMs < limits.drainMs, 'an idle connection does not hold up t
 assert(limits.ejectSilenceMs > limits.hedgeDelayUnknownMs && limits.memberGoneMs > limits.ejectSilenceMs, 'late, then ejected, then gone');
 assert(limits.versionLeaseMs > 4 * limits.memberSilentMs, 'a router that shards can hear keeps its leases');
 assert(limits.versionBehindMaxMs > limits.versionFlipMs + limits.versionLeaseMs, 'every router had the time to switch');
+assert(
+  limits.versionStuckMs > limits.healDelayMaxMs + limits.sliceOrphanedMs + limits.memberSilentMs,
+  'what was damaged or lost was tried once more before its version is left out',
+);
 assert(limits.listenWaitMs >= limits.pollDeadlineMs + limits.versionWaitMs, 'a router that listens serves what there is to serve');
 assert(limits.memberSilentMs > limits.memberGoneMs, 'what a router sees by its own requests comes before what its polls tell');
 assert(limits.probeDelayMaxMs * (1 + limits.probeJitter) <= limits.deadlineMaxMs, 'a probe fits the timing wheel');
@@ -446,6 +461,7 @@ assert(
   limits.transferPieceSize / limits.fetchRateMin < limits.transferSilentMs / 1_000 / limits.busySlowdown,
   'a throttled sender is not a silent one',
 );
+assert(limits.manifestAskingsMax >= 2 * 3, 'no question for a manifest that is wanted is forgotten under way');
 assert(limits.missingFileMs >= 2 * limits.glanceIntervalMs, 'what is gone is looked for twice before it is written again');
 assert(limits.storePartSize >= 5 * MiB && limits.sliceSizeMax / limits.storePartSize <= 10_000, 'the largest slice fits the parts of S3');
 assert(limits.storeAnswerMs > limits.storeConnectTimeoutMs + limits.storeSilentMs, 'a connection or a socket that fails says so itself');

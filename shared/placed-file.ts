@@ -32,8 +32,8 @@ export async function placeFile(
   }
 }
 
-/** Puts a small text at `path`. `isNew`: only when nothing is there; false when something is. */
-export async function placeText(folder: string, path: string, text: string, { isNew = false } = {}): Promise<boolean> {
+/** Puts a small text at `path`. */
+export async function placeText(folder: string, path: string, text: string): Promise<void> {
   const temporaryPath = join(folder, randomBytes(8).toString('hex'));
   const file = await open(temporaryPath, 'wx').catch(rethrowWrite(temporaryPath));
   try {
@@ -44,9 +44,7 @@ export async function placeText(folder: string, path: string, text: string, { is
   } finally {
     await file.close().catch(rethrowWrite(path));
   }
-  if (isNew) return await linkUnlessThere(temporaryPath, path).catch(rethrowWrite(path));
   await moveIntoPlace(temporaryPath, path).catch(rethrowWrite(path));
-  return true;
 }
 
 /** The pieces as they come; throws `slice_malformed` when they are more than `size` bytes, or at the end when they are not the ones expected. */
@@ -79,8 +77,8 @@ async function moveIntoPlace(temporaryPath: string, path: string): Promise<void>
   for (let made = folder; made.length >= madeFirst.length; made = dirname(made)) await syncFolder(dirname(made));
 }
 
-/** Gives the file a second name, unless that is taken: then false. */
-async function linkUnlessThere(from: string, to: string): Promise<boolean> {
+/** Gives a synced file a second name, and syncs that; false when the name is taken. */
+export async function linkUnlessThere(from: string, to: string): Promise<boolean> {
   try {
     await link(from, to);
   } catch (error) {

@@ -1,12 +1,14 @@
 // Two versions in memory for 1.2: the old one is served from disk as far as the new one needs its memory, and everything is answered meanwhile.
 
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import { Shard } from '../../shard/shard.ts';
 import { batchContentType, encodeBatchRequest, isBatchReply, readBatchReply } from '../../shared/batch-wire.ts';
-import { keyHash32OfLatin1 } from '../../shared/key-hash.ts';
+import { slicePath, versionPath } from '../../shared/data-set.ts';
+import { keyHash32OfLatin1, type SliceIndex } from '../../shared/key-hash.ts';
+import { limits } from '../../shared/limits.ts';
 import type { Manifest } from '../../shared/manifest.ts';
 import { formatVersionUse, versionUseHeader } from '../../shared/version-use.ts';
 import { waiting } from '../cluster/cluster-harness.ts';
@@ -126,6 +128,54 @@ test('in memory for 1.2 versions the next one is loaded, both answer, and whiche
     expect((await poll(old.id)).versions.map(({ id }) => id)).toEqual([old.id]);
   }, waiting);
   await untilAlone(old);
+});
+
+test('the files of the version that is served are mended though a newer one is held, but not when the version was removed', async () => {
+  const old = publish('old', 1);
+  await start(10 * old.totals.sliceBytes);
+  await untilAlone(old);
+  publish('next', 2);
+  const untilBoth = async (): Promise<void> => expect((await poll(old.id)).versions.every(({ settled }) => settled)).toBe(true);
+  await vi.waitFor(async () => {
+    await untilBoth();
+    expect(shard.versions.length).toBe(2);
+  }, waiting);
+
+  const folder = versionPath(dataDir, old.id);
+  const [deleted, changed] = [slicePath(folder, 3 as SliceIndex), slicePath(folder, 5 as SliceIndex)];
+  const before = [readFileSync(deleted), readFileSync(changed)];
+  // A change is seen against what was seen before.
+  await new Promise((resolve) => setTimeout(resolve, 2 * limits.glanceIntervalMs));
+  rmSync(deleted);
+  writeFileSync(changed, before[1]!.subarray(100));
+  await vi.waitFor(async () => {
+    await untilBoth();
+    expect([readFileSync(deleted), readFileSync(changed)]).toEqual(before);
+  }, waiting);
+  expect(shard.serving!.id).toBe(old.id);
+
+  rmSync(folder, { recursive: true });
+  await new Promise((resolve) => setTimeout(resolve, limits.missingFileMs + 2 * limits.glanceIntervalMs));
+  await untilBoth();
+  expect(existsSync(folder)).toBe(false);
+});
+
+test('a next version with a slice that nobody has a good copy of gives way to a newer one', async () => {
+  const stuckMs = vi.spyOn(limits, 'versionStuckMs', 'get').mockReturnValue(4_000 as 60_000);
+  onTestFinished(() => stuckMs.mockRestore());
+  const old = publish('old', 1);
+  await start(10 * old.totals.sliceBytes);
+  await untilAlone(old);
+  const bad = publish('bad', 2);
+  truncateSync(slicePath(versionPath(dataDir, bad.id), 3 as SliceIndex), 100);
+  const ids = async (): Promise<readonly string[]> => (await poll(old.id)).versions.map(({ id }) => id);
+  await vi.waitFor(async () => expect(await ids()).toEqual([bad.id, old.id]), waiting);
+
+  const good = publish('good', 3);
+  await vi.waitFor(async () => expect(await ids()).toEqual([good.id, old.id]), waiting);
+  await expectAnswers(old, 'old', 0);
+  await vi.waitFor(async () => expect((await poll(old.id)).versions[0]!.settled).toBe(true), waiting);
+  await expectAnswers(good, 'good', 0);
 });
 
 test('says that memory is short, and for what', async () => {

@@ -29,6 +29,7 @@ function plan(more: Partial<VersionPlanInput>): VersionPlan {
   return planVersions({
     self: 'me',
     members: [member('me', [])],
+    isFrozen: false,
     held: [],
     wanted: undefined,
     isFallback: false,
@@ -169,6 +170,61 @@ describe('a shard with two versions', () => {
     expect(plan({ ...asked, memory, nowMs: limits.versionLostMaxMs - 1 }).end).toEqual([]);
     const { end: atLast, serving } = plan({ ...asked, memory, nowMs: limits.versionLostMaxMs });
     expect({ atLast, serving }).toEqual({ atLast: [id('b')], serving: id('a') });
+  });
+
+  describe('whose next one cannot be whole', () => {
+    const half = [member('me', [report('b2', [[0, 2]]), report('a1', all)]), member('x', [report('b2', [[1, 2]]), report('a1', all)])];
+    const versions = [held('b2'), held('a1', { isLeased: true })];
+    /** What is ended when all has been as at first for so long. */
+    const endedAfter = (ms: number, more: Partial<VersionPlanInput> = {}, later: Partial<VersionPlanInput> = {}): readonly string[] => {
+      const asked = { members: half, held: versions, wanted: named('c3'), ...more };
+      const { memory } = plan(asked);
+      return plan({ ...asked, memory, nowMs: ms, ...later }).end;
+    };
+
+    test('leaves it out for a newer one, when nobody has had anything of it to load for long', () => {
+      expect(endedAfter(limits.versionStuckMs - 1)).toEqual([]);
+      expect(endedAfter(limits.versionStuckMs)).toEqual([id('b')]);
+      expect(endedAfter(limits.versionStuckMs, { wanted: named('b2') }, { wanted: named('c3') })).toEqual([id('b')]);
+    });
+
+    test('waits for it while no newer one could take its place', () => {
+      for (const wanted of [undefined, named('a1'), named('b2')]) expect(endedAfter(limits.versionStuckMs, { wanted })).toEqual([]);
+      expect(endedAfter(limits.versionStuckMs, { isUnreadable: (each) => each === id('c') })).toEqual([]);
+    });
+
+    test('waits for it while somebody alive has something of it to load, or most of the others cannot be reached', () => {
+      const loading = report('b2', [[1, 2]], { slices: { kept: [[1, 2]], loading: [[3, 3]], yielding: [], corrupt: [] } });
+      const busy = member('x', [loading, report('a1', all)]);
+      expect(endedAfter(limits.versionStuckMs, { members: [half[0]!, busy] })).toEqual([]);
+      expect(endedAfter(limits.versionStuckMs, {}, { members: [half[0]!, busy] })).toEqual([]);
+      expect(endedAfter(limits.versionStuckMs, { members: [half[0]!, { ...busy, alive: false }] })).toEqual([id('b')]);
+      expect(endedAfter(limits.versionStuckMs, { isFrozen: true })).toEqual([]);
+    });
+
+    test('never leaves it out when it is complete after all, or a router uses it', () => {
+      const whole = [half[0]!, member('x', [report('b2', [[3, 3]]), report('a1', all)])];
+      expect(endedAfter(limits.versionStuckMs, {}, { members: whole })).toEqual([]);
+      const used = [held('b2', { isLeased: true }), held('a1', { isLeased: true })];
+      expect(endedAfter(limits.versionStuckMs, { held: used })).toEqual([]);
+    });
+
+    test('lets no router that uses it in part hold everybody back for ever', () => {
+      const asked = { members: half, held: [held('b2', { isLeased: true }), held('a1', { isLeased: true })], wanted: named('c3') };
+      const stuckMs = limits.versionStuckMs;
+      const { memory } = plan({ ...asked, memory: plan(asked).memory, nowMs: stuckMs });
+      expect(plan({ ...asked, memory, nowMs: stuckMs + limits.versionLostMaxMs - 1 }).end).toEqual([]);
+      expect(plan({ ...asked, memory, nowMs: stuckMs + limits.versionLostMaxMs }).end).toEqual([id('b')]);
+    });
+
+    test('does not take it back because others take over what it gave up', () => {
+      const { memory } = plan({ members: half, held: versions, wanted: named('c3') });
+      const taken = report('b2', [[1, 2]], { slices: { kept: [[1, 2]], loading: [[0, 0]], yielding: [], corrupt: [] } });
+      const members = [member('me', [report('b2', []), report('a1', all)]), member('x', [taken, report('a1', all)])];
+      const ending = [held('b2', { endsFromReport: 7 }), held('a1', { isLeased: true })];
+      const { resume, drop } = plan({ members, held: ending, wanted: named('c3'), memory, nowMs: limits.versionStuckMs });
+      expect({ resume, drop }).toEqual({ resume: [], drop: [id('b')] });
+    });
   });
 
   test('lets the version between go when the old one is published again', () => {

@@ -124,6 +124,9 @@ export const plantedFaults: Readonly<Record<string, Decisions>> = {
     const skipped = real.planVersions({ ...input, members: alone }).end;
     return { ...plan, end: plan.end.filter((id) => skipped.includes(id)) };
   }),
+  'a version that can never be whole is waited for': planning((input) =>
+    real.planVersions({ ...input, memory: { ...input.memory, restingSinceMs: new Map() } }),
+  ),
   'a version is loaded that cannot be read': {
     ...real,
     wantedOf: ({ id, sequence }) => ({ version: { id, sequence }, isFallback: false, refused: [] }),

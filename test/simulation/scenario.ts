@@ -132,6 +132,7 @@ class Scenario {
       () => this.#goBack(),
       () => this.#publishAgain(),
       () => this.#publishUnreadable(),
+      () => this.#publishBad(),
     ];
     const routers = [() => this.#stopRouter(), () => this.#restartRouter(), () => this.#idleRouter()];
     const division = [() => this.#delude(), () => this.#deludePair(), () => this.#deludePair(), () => this.#slowDown()];
@@ -167,15 +168,16 @@ class Scenario {
 
   /** To one that may have been dropped long ago. */
   #goBack(): void {
-    const { versions, unreadable, current } = this.cluster.data;
-    const earlier = versions.filter(({ id }) => id !== current!.id && !unreadable.has(id));
+    const { data } = this.cluster;
+    const earlier = data.versions.filter(({ id }) => id !== data.current!.id && data.isGood(id));
     if (earlier.length > 0) this.#publish('rollback', this.#chance.oneOf(earlier).id);
     else this.#publishAgain();
   }
 
   #publishAgain(): void {
-    const { current, unreadable } = this.cluster.data;
-    if (!unreadable.has(current!.id)) this.#publish('publish', current!.id);
+    const { data } = this.cluster;
+    const { id } = data.current!;
+    if (data.isGood(id)) this.#publish('publish', id);
   }
 
   /** Nobody can read it, until somebody mends it or publishes another one. */
@@ -190,9 +192,22 @@ class Scenario {
     if (this.#chance.happens(0.5)) cluster.clock.after(this.#chance.between(1_000, 30_000), () => this.#mend(id));
   }
 
+  /** It can be read, but not all of it loaded; until somebody mends it, which mostly nobody does. */
+  #publishBad(): void {
+    const { cluster } = this;
+    const { data } = cluster;
+    if (!data.isGood(data.current!.id)) return;
+    const { id, sliceCount } = data.add(8);
+    if (this.#chance.happens(0.3)) data.tooLarge.add(id);
+    else data.damaged.set(id, new Set([this.#chance.wholeBetween(0, sliceCount - 1)]));
+    cluster.note(`version ${id.slice(-3)} ${data.tooLarge.has(id) ? 'is too large' : 'has a damaged slice'}`);
+    this.#publish('publish', id);
+    if (this.#chance.happens(0.3)) cluster.clock.after(this.#chance.between(1_000, 90_000), () => this.#mend(id));
+  }
+
   #mend(id: string): void {
-    this.cluster.data.unreadable.delete(id);
-    this.cluster.note(`version ${id.slice(-3)} can be read`);
+    this.cluster.data.mend(id);
+    this.cluster.note(`version ${id.slice(-3)} is mended`);
   }
 
   #publish(act: PublicationAct, id: string): void {

@@ -1,4 +1,5 @@
-// DATA as all shards of a simulation see it: what publishers did to it. Versions are cut in different ways, and some cannot be read by anybody.
+// DATA as all shards of a simulation see it: what publishers did to it. Versions are cut in different ways, and some cannot be read by anybody,
+// or not all of them.
 
 import type { Current } from '../../shared/data-set.ts';
 import type { Publication, PublicationAct, Publications } from '../../shared/publications.ts';
@@ -10,6 +11,10 @@ export class SimulatedData {
   readonly versions: SimulatedManifest[] = [];
   /** What nobody can read. */
   readonly unreadable = new Set<string>();
+  /** Slices of which there is no good copy anywhere, by the version. */
+  readonly damaged = new Map<string, ReadonlySet<number>>();
+  /** Versions for which no shard has the memory. */
+  readonly tooLarge = new Set<string>();
   current: Current | undefined;
   publications: Publications = { pin: undefined, list: [] };
 
@@ -26,13 +31,29 @@ export class SimulatedData {
     this.current = { sequence, id, previousId: this.current?.id === id ? this.current.previousId : this.current?.id };
   }
 
-  /** What all should come to serve; undefined when there is nothing that can be read. */
+  /** What all should come to serve; undefined when there is nothing that can be whole. */
   get due(): PublishedId | undefined {
     const { current } = this;
     if (!current) return undefined;
-    if (!this.unreadable.has(current.id)) return { id: current.id, sequence: current.sequence };
-    const { previousId } = current;
-    return previousId === undefined || this.unreadable.has(previousId) ? undefined : { id: previousId, sequence: 0 };
+    const due = this.unreadable.has(current.id) ? current.previousId : current.id;
+    if (due === undefined || !this.isGood(due)) return undefined;
+    return { id: due, sequence: due === current.id ? current.sequence : 0 };
+  }
+
+  /** It can be read and loaded, all of it. */
+  isGood(id: string): boolean {
+    return !this.unreadable.has(id) && !this.damaged.has(id) && !this.tooLarge.has(id);
+  }
+
+  isDamaged(id: string, sliceIndex: number): boolean {
+    return this.damaged.get(id)?.has(sliceIndex) === true;
+  }
+
+  /** Whatever was wrong with it is not any more. */
+  mend(id: string): void {
+    this.unreadable.delete(id);
+    this.damaged.delete(id);
+    this.tooLarge.delete(id);
   }
 
   sliceCountOf(id: string): number {

@@ -159,12 +159,12 @@ export class SimulatedShard {
       ? { inForce: delusion, seen: delusion, seenSinceMs: nowMs }
       : decisions.followOwners(this.#owners, members, { self: this.name, isFrozen, settleMs, nowMs });
     if (!this.#owners.inForce) return;
-    if (this.versions.length > 0 || this.#poller.firstRoundDone) this.#planVersions(members);
+    if (this.versions.length > 0 || this.#poller.firstRoundDone) this.#planVersions(members, isFrozen);
     for (const version of this.versions) if (version.endsFromReport === undefined) this.#decide(version, members, isFrozen);
     this.#loadNext();
   }
 
-  #planVersions(members: readonly MemberView[]): void {
+  #planVersions(members: readonly MemberView[], isFrozen: boolean): void {
     const { clock, decisions, data } = this.#cluster;
     const { nowMs } = clock;
     const faultOf = (id: string): string | undefined => (data.unreadable.has(id) && !this.find(id) ? 'unreadable' : undefined);
@@ -172,12 +172,13 @@ export class SimulatedShard {
     const plan = decisions.planVersions({
       self: this.name,
       members,
+      isFrozen,
       held: this.versions.map((version) => ({
         id: version.id,
         sequence: version.sequence,
         endsFromReport: version.endsFromReport,
         isLeased: this.#leases.has(version.id, nowMs),
-        isLoaded: this.#decisions.get(version.id)?.load.length === 0,
+        isLoaded: this.#isLoaded(version),
       })),
       wanted: wanted?.version,
       isFallback: wanted?.isFallback ?? false,
@@ -195,6 +196,11 @@ export class SimulatedShard {
     for (const id of plan.drop) this.#drop(id);
     this.#sort();
     if (plan.open) this.#open(plan.open);
+  }
+
+  #isLoaded({ id }: SimulatedVersion): boolean {
+    const decision = this.#decisions.get(id);
+    return decision !== undefined && (decision.load.length === 0 || this.#cluster.data.tooLarge.has(id));
   }
 
   #drop(id: string): void {
@@ -238,12 +244,13 @@ export class SimulatedShard {
     for (const i of decision.keep) version.become(i, 'kept');
     for (const i of decision.yield) version.become(i, 'yielding');
     for (const i of decision.free) {
+      const wasHere = version.has(i);
       version.become(i, 'absent');
-      this.#cluster.hasFreed(this, version, i);
+      if (wasHere) this.#cluster.hasFreed(this, version, i);
     }
     version.isSettled = decision.placed.every((i) => version.states[i] === 'kept');
     this.#poller.pollAfresh(decision.poll);
-    this.#queue(version, decision.load);
+    this.#queue(version, this.#cluster.data.tooLarge.has(version.id) ? [] : decision.load);
   }
 
   #queue(version: SimulatedVersion, load: readonly SliceIndex[]): void {
@@ -259,15 +266,31 @@ export class SimulatedShard {
     const { version, sliceIndex } = next;
     this.#isLoading = true;
     version.become(sliceIndex, 'loading');
-    const { clock, chance } = this.#cluster;
+    const { clock, chance, data } = this.#cluster;
     clock.after(chance.happens(0.05) ? chance.between(500, 4_000) : chance.between(20, 150), () => {
       if (this.isGone) return;
       this.#isLoading = false;
       // What was loaded for a version that is dropped meanwhile is nothing.
-      version.become(sliceIndex, 'kept');
+      if (data.isDamaged(version.id, sliceIndex)) this.#failed(version, sliceIndex);
+      else version.become(sliceIndex, 'kept');
       this.#cluster.hasLoaded();
       this.#follow();
     });
+  }
+
+  /** It is tried again as often as a shard tries to heal, and loaded when there is a good copy. */
+  #failed(version: SimulatedVersion, sliceIndex: SliceIndex): void {
+    const { clock, data } = this.#cluster;
+    version.become(sliceIndex, 'corrupt');
+    let delayMs: number = limits.healDelayMinMs;
+    const heal = (): void => {
+      if (this.isGone || !this.versions.includes(version) || version.states[sliceIndex] !== 'corrupt') return;
+      delayMs = Math.min(2 * delayMs, limits.healDelayMaxMs);
+      if (data.isDamaged(version.id, sliceIndex)) return clock.after(delayMs, heal);
+      version.become(sliceIndex, 'absent');
+      this.#follow();
+    };
+    clock.after(delayMs, heal);
   }
 
   #nextLoad(): { readonly version: SimulatedVersion; readonly sliceIndex: SliceIndex } | undefined {
