@@ -17,6 +17,7 @@ const chaos = [
   'test/chaos/**/*.test.ts',
   'test/deploy/batch-split/batch-split.test.ts',
   'test/deploy/reslice/reslice.test.ts',
+  'test/router/clients-that-do-not-read.test.ts',
   'test/router/failing-holders.test.ts',
   'test/router/stopped-shard.test.ts',
 ];
