@@ -12,6 +12,7 @@ const common = {
 } as const;
 
 const chaos = [
+  'test/bench/overload.test.ts',
   'test/bench/rivals.test.ts',
   'test/bench/soak.test.ts',
   'test/chaos/**/*.test.ts',
