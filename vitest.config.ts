@@ -12,11 +12,13 @@ const common = {
 } as const;
 
 const chaos = [
+  'test/bench/overload.test.ts',
   'test/bench/rivals.test.ts',
   'test/bench/soak.test.ts',
   'test/chaos/**/*.test.ts',
   'test/deploy/batch-split/batch-split.test.ts',
   'test/deploy/reslice/reslice.test.ts',
+  'test/router/clients-that-do-not-read.test.ts',
   'test/router/failing-holders.test.ts',
   'test/router/stopped-shard.test.ts',
 ];

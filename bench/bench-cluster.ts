@@ -19,14 +19,16 @@ export type BenchClusterOptions = {
   readonly replicas: number;
   /** Without, the router keeps no answers. */
   readonly hasCache: boolean;
+  /** Of the router; by default its own. */
+  readonly deadlineMs?: number | undefined;
   readonly log: (line: string) => void;
 };
 
 /** On free ports; resolves when every slice has a holder. */
-export async function startCluster({ dataDir, shards, replicas, hasCache, log }: BenchClusterOptions): Promise<LocalCluster> {
+export async function startCluster({ dataDir, shards, replicas, hasCache, deadlineMs, log }: BenchClusterOptions): Promise<LocalCluster> {
   const cluster = new LocalCluster({
     ...{ dataDir, shards, replicas, host: '127.0.0.1', port: 0, shardPort: 0, logLevel: 'warn', onEvent: log },
-    routerArgs: hasCache ? [] : ['--cache-size', '0'],
+    routerArgs: [...(hasCache ? [] : ['--cache-size', '0']), ...(deadlineMs === undefined ? [] : ['--deadline', `${deadlineMs}ms`])],
   });
   await cluster.start();
   return cluster;

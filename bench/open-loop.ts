@@ -7,6 +7,7 @@
 
 import { connect, type Socket } from 'node:net';
 import { createHistogram, type RecordableHistogram } from 'node:perf_hooks';
+import { setTimeout as pause } from 'node:timers/promises';
 import { getPath, type KeyPath } from './tools.ts';
 
 export type OpenLoopOptions = {
@@ -20,6 +21,8 @@ export type OpenLoopOptions = {
   /** Ends the load before that. */
   readonly signal?: AbortSignal;
   readonly connections: number;
+  /** All connections are made before the load begins; by default when they are needed. */
+  readonly opensFirst?: boolean;
   /** The next key, of characters that need no escape. */
   readonly nextKey: () => string;
   /** A request that has found no connection for so long is given up, as by a client that waits no longer. By default none is. */
@@ -45,11 +48,14 @@ export type OpenLoopResult = Omit<Latencies, 'count'> & {
   readonly answers: Readonly<Record<number, Latencies>>;
   readonly givenUp: number;
   readonly wrong: number;
-  /** Requests whose connection ended without an answer. */
+  /** Requests whose connection ended without an answer, or could not be made. */
   readonly broken: number;
 };
 
 const tickMs = 1;
+/** Fewer than servers let wait to be accepted. */
+const openedAtOnce = 500;
+const openingMs = 20;
 
 export async function runOpenLoop(options: OpenLoopOptions): Promise<OpenLoopResult> {
   const {
@@ -79,7 +85,8 @@ export async function runOpenLoop(options: OpenLoopOptions): Promise<OpenLoopRes
       givenUp++;
       open--;
     }
-    if (waiting.count === 0) idle.push(client);
+    if (client.isLast) client.close();
+    else if (waiting.count === 0) idle.push(client);
     else client.ask(nextKey(), waiting.take());
     if (open === 0) finish();
   };
@@ -95,9 +102,14 @@ export async function runOpenLoop(options: OpenLoopOptions): Promise<OpenLoopRes
     },
     onEnd: (client) => {
       connectionCount--;
-      if (!client.isAsking) return;
-      broken++;
-      open--;
+      // One that was never open was for the request that has waited longest: where nobody listens, all of them end so.
+      const isWaitedFor = !client.wasOpen && waiting.count > 0;
+      if (isWaitedFor) waiting.take();
+      if (client.isAsking || isWaitedFor) {
+        broken++;
+        open--;
+      }
+      if (waiting.count > 0) openMore();
       if (open === 0) finish();
     },
   };
@@ -112,6 +124,12 @@ export async function runOpenLoop(options: OpenLoopOptions): Promise<OpenLoopRes
     clients.push(new Client(address, path, { ...events, onOpen: next }));
   };
 
+  if (options.opensFirst) {
+    while (idle.length < connections && clients.length < 2 * connections) {
+      for (let i = 0; i < openedAtOnce; i++) openMore();
+      await pause(openingMs);
+    }
+  }
   const startedMs = performance.now();
   let sent = 0;
   await new Promise<void>((resolve) => {
@@ -195,6 +213,7 @@ export class Client {
   readonly #path: KeyPath;
   #received = '';
   isAsking = false;
+  wasOpen = false;
   isEnded = false;
   /** The server has said that it answers no more on it. */
   isLast = false;
@@ -207,7 +226,10 @@ export class Client {
     this.address = address;
     this.#path = path;
     this.#socket = connect({ host: hostname, port: Number(port), noDelay: true });
-    this.#socket.once('connect', () => events.onOpen(this));
+    this.#socket.once('connect', () => {
+      this.wasOpen = true;
+      events.onOpen(this);
+    });
     this.#socket.on('data', (chunk: Buffer) => this.#receive(chunk, events));
     // What goes wrong with it ends it.
     this.#socket.on('error', () => {});

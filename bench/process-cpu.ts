@@ -31,6 +31,11 @@ export function childrenOf(pid: number): number[] {
   return children === '' ? [] : children.split(' ').map(Number);
 }
 
+/** How many files and sockets a process may have open: ours, and what our children inherit. */
+export function openFilesMax(): number {
+  return Number(/^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1]);
+}
+
 /** Resident memory of a process in bytes. */
 export function residentBytesOf(pid: number): number {
   return statusBytesOf(pid, 'VmRSS');

@@ -72,10 +72,14 @@ const benchmarks: Readonly<Record<Benchmark, () => Promise<object | undefined>>>
   // `overload-shards --rate 6000` for the machine at hand: the generator and the router need the rest of it.
   'overload-shards': () =>
     benchShardOverload({ seconds: isFull ? 30 : 5, shardsPerSecond: Number(flagOf('rate') ?? 4_000), connections: 4_000, log }),
+  // `overload-router --connections N`: as many as can be answered in twice the deadline, by default, or as `ulimit -n` lets there be.
   'overload-router': () =>
-    benchRouterOverload(
-      isFull ? { entries: 1_000_000, seconds: 60, connections: 2_000, log } : { entries: 50_000, seconds: 5, connections: 1_000, log },
-    ),
+    benchRouterOverload({
+      ...(isFull ? { entries: 1_000_000, seconds: 60 } : { entries: 50_000, seconds: 10 }),
+      deadlineMs: Number(flagOf('deadline') ?? 500),
+      connections: flagOf('connections') === undefined ? undefined : Number(flagOf('connections')),
+      log,
+    }),
   'record-cache': () =>
     benchRecordCache(
       isFull

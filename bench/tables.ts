@@ -259,15 +259,23 @@ function overloadTable(result: OverloadResult): string {
       `${count(times)}; ${millis(p50Ms)}, ${millis(p99Ms)}`,
     ],
   );
+  // Results of before 2026-11-29 do not have it all.
+  const isWhole = result.connections !== undefined;
+  const memory = [result.routerBytesBefore, result.routerBytesMax, ...(isWhole ? [result.routerBytesAfter] : [])];
+  const over = isWhole ? `, ${count(result.connections)} connections, deadline ${millis(result.deadlineMs)}` : '';
   return table(
-    ['twice as much as can be done', ''],
+    [`twice as much as can be done${over}`, ''],
     [
       ['requests a second that can be done, that come', `${count(result.capacityPerSecond)}, ${count(result.offeredPerSecond)}`],
       ['right answers a second', `${count(result.goodputPerSecond)}, ${percent(result.ofCapacity)} of what can be done`],
       ...answered,
+      ...(isWhole ? [['the generator itself was late by, p99', millis(result.generatorLateP99Ms)]] : []),
       ['given up for want of a connection', count(result.givenUp)],
       ['wrong answers', exactCount(result.wrong)],
-      ['memory of the router before, at most', `${mebibytes(result.routerBytesBefore)}, ${mebibytes(result.routerBytesMax)} MiB`],
+      [`memory of the router before, at most${isWhole ? ', after' : ''}`, `${memory.map(mebibytes).join(', ')} MiB`],
+      ...(isWhole
+        ? [['p99 at half of what can be done before, after', `${millis(result.beforeP99Ms)}, ${millis(result.afterP99Ms)}`]]
+        : []),
       ['as before after', seconds(result.recoveredAfterSeconds)],
     ],
   );

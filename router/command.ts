@@ -49,6 +49,7 @@ export const routerCommand = defineCommand({
       deadlineMs: durationBetween('--deadline', args.deadline, 50, limits.deadlineMaxMs),
       cacheSize: parseSize(args.cacheSize),
       drainMs,
+      workers: count,
       logLevel: args.logLevel,
     };
     if (count > 1 && cluster.isPrimary) {

@@ -35,6 +35,8 @@ export class DeadlineWheel {
   /** The last tick whose slot has been emptied. */
   #tick: number;
   #timer: NodeJS.Timeout | undefined;
+  /** When the timer ran last: it does at the start of each turn of the event loop that is longer than a tick. */
+  #turnedMs = 0;
 
   constructor(nowMs: () => number = () => performance.now()) {
     this.#nowMs = nowMs;
@@ -62,7 +64,7 @@ export class DeadlineWheel {
     last.wheelNext = entry;
     head.wheelPrevious = entry;
     this.#count++;
-    this.#timer ??= setInterval(() => this.#turn(), limits.deadlineTickMs).unref();
+    if (!this.#timer) this.#start();
   }
 
   /** Takes the entry out; of no effect when it is not in. */
@@ -73,6 +75,11 @@ export class DeadlineWheel {
     entry.wheelNext = undefined;
     entry.wheelPrevious = undefined;
     this.#count--;
+  }
+
+  /** How long what is read now may have waited to be, as this turn takes so long: while there are entries. */
+  lateMs(nowMs: number): number {
+    return Math.max(0, nowMs - this.#turnedMs - limits.deadlineTickMs);
   }
 
   /** Expires all that is due. The timer calls it; tests with a clock of their own do too. */
@@ -88,7 +95,13 @@ export class DeadlineWheel {
     this.#timer = undefined;
   }
 
+  #start(): void {
+    this.#turnedMs = this.#nowMs();
+    this.#timer = setInterval(() => this.#turn(), limits.deadlineTickMs).unref();
+  }
+
   #turn(): void {
+    this.#turnedMs = this.#nowMs();
     if (this.#count === 0) return this.close();
     // After the sockets of this turn: an answer that is already here must not lose to a timer that merely runs first.
     setImmediate(() => this.advance());

@@ -4,35 +4,37 @@ import type { ErrorCode } from '../shared/errors.ts';
 import type { GetExchange } from '../shared/get-response.ts';
 import { parseGetKey } from '../shared/key-query.ts';
 import { limits } from '../shared/limits.ts';
+import type { Admission } from './admission.ts';
 import { clientCodeOf, KeyLookup } from './key-lookup.ts';
 import type { LookupEngine } from './lookup-engine.ts';
 import type { RoutedVersion } from './routed-version.ts';
 
-export function answerGet(engine: LookupEngine, version: RoutedVersion | undefined, target: string, exchange: GetExchange): void {
+/** Of a router, what its look-ups need. */
+export type GetRouter = { readonly engine: LookupEngine; readonly admission: Admission; readonly version: RoutedVersion | undefined };
+
+export function answerGet(router: GetRouter, target: string, exchange: GetExchange): void {
+  const { engine, version } = router;
   const key = parseGetKey(target);
   if (typeof key !== 'string') return exchange.sendProblem(key.code);
   if (!version) return exchange.sendProblem('no_version');
   const hot = engine.findHot(version, key);
   if (hot === undefined) {
     // Before anything is made for it: a refusal should cost next to nothing.
-    if (engine.isFull) {
-      engine.counts.overloaded++;
-      return exchange.sendProblem('overloaded');
-    }
-    engine.submit(new GetLookup(engine, version, key, { exchange, isRebound: false }));
+    if (router.admission.refusesGet()) return exchange.sendProblem('overloaded');
+    engine.submit(new GetLookup(router, version, key, { exchange, isRebound: false }));
   } else if (hot === null) exchange.sendProblem('key_not_found', version.headers);
   else exchange.sendValue(version.headers, hot);
 }
 
 class GetLookup extends KeyLookup {
-  readonly #engine: LookupEngine;
+  readonly #router: GetRouter;
   readonly #exchange: GetExchange;
   /** It asks for the second time, of another version. */
   readonly #isRebound: boolean;
 
-  constructor(engine: LookupEngine, version: RoutedVersion, key: string, request: { exchange: GetExchange; isRebound: boolean }) {
-    super(engine, version, key, false);
-    this.#engine = engine;
+  constructor(router: GetRouter, version: RoutedVersion, key: string, request: { exchange: GetExchange; isRebound: boolean }) {
+    super(router.engine, version, key, false);
+    this.#router = router;
     this.#exchange = request.exchange;
     this.#isRebound = request.isRebound;
   }
@@ -40,6 +42,7 @@ class GetLookup extends KeyLookup {
   /** A small value as one string, which leaves with its header in one write; a large one as a view. */
   protected override onFound(reply: Buffer, start: number, end: number): void {
     const isSmall = end - start <= limits.oneWriteSizeMax;
+    if (!isSmall && this.#router.admission.refusesValue(reply.buffer)) return this.#exchange.sendProblem('overloaded');
     this.#exchange.sendValue(this.version.headers, isSmall ? reply.toString('latin1', start, end) : reply.subarray(start, end));
   }
 
@@ -48,14 +51,14 @@ class GetLookup extends KeyLookup {
   }
 
   protected override onFailure(code: ErrorCode): void {
-    if (!this.#isRebound && this.#engine.mayRebind(this, code)) void this.#rebind(code);
+    if (!this.#isRebound && this.#router.engine.mayRebind(this, code)) void this.#rebind(code);
     else this.#exchange.sendProblem(clientCodeOf(code));
   }
 
   async #rebind(code: ErrorCode): Promise<void> {
-    const rebinding = await this.#engine.rebind(this);
+    const rebinding = await this.#router.engine.rebind(this);
     if (!rebinding) return this.#exchange.sendProblem(clientCodeOf(code));
-    const again = new GetLookup(this.#engine, rebinding.version, this.key, { exchange: this.#exchange, isRebound: true });
-    this.#engine.submit(again, rebinding.remainingMs);
+    const again = new GetLookup(this.#router, rebinding.version, this.key, { exchange: this.#exchange, isRebound: true });
+    this.#router.engine.submit(again, rebinding.remainingMs);
   }
 }

@@ -308,8 +308,10 @@ export class MemberLane {
 
   #answered(batch: LaneBatch, reply: Buffer): void {
     const nowMs = now();
+    // A router with more to do than it can reads late what its members answered in time: they are not full.
+    const lateMs = this.#wheel.lateMs(nowMs);
     this.#landed(batch);
-    this.#window.answered(batch, nowMs);
+    this.#window.answered(batch, nowMs - Math.min(lateMs, nowMs - batch.sentMs));
     this.health.answered(nowMs, { latencyMs: nowMs - batch.sentMs, isProbe: batch.isProbe && !batch.isLate });
     if (this.#isAvoided) {
       this.#isStalled = false;

@@ -8,6 +8,7 @@ import type { ErrorCode } from '../shared/errors.ts';
 import { limits } from '../shared/limits.ts';
 import type { Outgoing } from '../shared/outgoing.ts';
 import { asWordBuffer, makeWordBuffer, type WordBuffer } from '../shared/word-copy.ts';
+import type { Admission } from './admission.ts';
 import { BulkLookup } from './bulk-lookup.ts';
 import { fieldOf, JsonBytes } from './json-bytes.ts';
 import { clientCodeOf, KeyLookup } from './key-lookup.ts';
@@ -15,24 +16,33 @@ import { type KeyRanges, keyOf } from './key-ranges.ts';
 import type { Binding, LookupEngine } from './lookup-engine.ts';
 import type { RoutedVersion } from './routed-version.ts';
 
+/** The memory of `body` is held in the `owed` of the router: whoever sends it drops it then. */
 export type MgetResponse = { readonly versionId: string; readonly body: Outgoing };
 
+/** Of a router, what its look-ups need. */
+export type MgetRouter = { readonly engine: LookupEngine; readonly admission: Admission };
+
 /** Looks all keys up in `version`; resolves when each is settled, within the deadline. When nobody holds that version any more, all in another one. */
-export async function answerMget(engine: LookupEngine, version: RoutedVersion, keys: KeyRanges): Promise<MgetResponse> {
-  const answer = await lookUpAll(engine, keys, { version, isRebound: false });
+export async function answerMget(router: MgetRouter, version: RoutedVersion, keys: KeyRanges): Promise<MgetResponse> {
+  const answer = await lookUpAll(router, keys, { version, isRebound: false });
   // A second time there is no other.
-  return 'body' in answer ? answer : ((await lookUpAll(engine, keys, { ...answer, isRebound: true })) as MgetResponse);
+  return 'body' in answer ? answer : ((await lookUpAll(router, keys, { ...answer, isRebound: true })) as MgetResponse);
 }
 
 /** The answer; or what to bind anew, unless that was done. */
 function lookUpAll(
-  engine: LookupEngine,
+  { engine, admission }: MgetRouter,
   keys: KeyRanges,
   { version, remainingMs, isRebound }: Partial<Binding> & { readonly version: RoutedVersion; readonly isRebound: boolean },
 ): Promise<MgetResponse | Binding> {
   return new Promise((resolve) => {
-    const results = new MgetResults(version.id, keys, (body) => resolve({ versionId: version.id, body }));
-    const rebind = isRebound ? undefined : rebindOnce(engine, resolve);
+    const onDone = (body: Outgoing): void => resolve({ versionId: version.id, body });
+    const results = new MgetResults({ versionId: version.id, keys, admission, onDone });
+    const onRebinding = (binding: Binding): void => {
+      results.abandon();
+      resolve(binding);
+    };
+    const rebind = isRebound ? undefined : rebindOnce(engine, onRebinding);
     engine.submitBulk(new MgetLookup({ engine, version, keys, results, rebind }), remainingMs);
   });
 }
@@ -136,6 +146,7 @@ function ready(text: string): ReadyText {
 class MgetResults {
   readonly #versionId: string;
   readonly #keys: KeyRanges;
+  readonly #admission: Admission;
   readonly #onDone: (body: Outgoing) => void;
   /** By key; undefined for those without a value. */
   readonly #replies: (WordBuffer | undefined)[] = [];
@@ -145,12 +156,17 @@ class MgetResults {
   readonly #failures: (ErrorCode | undefined)[] = [];
   /** The values of a request lie in few replies, and come from one after the other. */
   #lastReply: WordBuffer | undefined;
+  /** What is held: where the replies lie. */
+  #memories: ArrayBufferLike[] = [];
+  #isAbandoned = false;
   #unsettled: number;
   #valuesSize = 0;
 
-  constructor(versionId: string, keys: KeyRanges, onDone: (body: Outgoing) => void) {
+  constructor(options: { versionId: string; keys: KeyRanges; admission: Admission; onDone: (body: Outgoing) => void }) {
+    const { versionId, keys, admission, onDone } = options;
     this.#versionId = versionId;
     this.#keys = keys;
+    this.#admission = admission;
     this.#onDone = onDone;
     this.#unsettled = keys.starts.length;
     for (let i = 0; i < this.#unsettled; i++) {
@@ -163,9 +179,10 @@ class MgetResults {
 
   /** The value is `reply[start, end)`. */
   find(keyIndex: number, reply: Buffer, start: number, end: number): void {
+    if (this.#isAbandoned) return;
     if (this.#valuesSize + end - start > limits.mgetValuesSizeMax) return this.fail(keyIndex, 'response_full');
+    if (this.#lastReply?.bytes !== reply && !this.#hold(reply)) return this.fail(keyIndex, 'overloaded');
     this.#valuesSize += end - start;
-    if (this.#lastReply?.bytes !== reply) this.#lastReply = asWordBuffer(reply);
     this.#replies[keyIndex] = this.#lastReply;
     this.#starts[keyIndex] = start;
     this.#ends[keyIndex] = end;
@@ -176,13 +193,39 @@ class MgetResults {
     this.#settled();
   }
 
+  /** Nobody waits for them any more, and not all will come. */
+  abandon(): void {
+    this.#isAbandoned = true;
+    this.#drop();
+  }
+
   fail(keyIndex: number, code: ErrorCode): void {
     this.#failures[keyIndex] = code;
     this.#settled();
   }
 
   #settled(): void {
-    if (--this.#unsettled === 0) this.#onDone(this.#write());
+    if (--this.#unsettled > 0) return;
+    const body = this.#write();
+    this.#admission.owed.hold(body.buffer.bytes.buffer);
+    this.#drop();
+    this.#onDone(body);
+  }
+
+  /** False when there is no room for it. */
+  #hold(reply: Buffer): boolean {
+    if (this.#admission.refusesValue(reply.buffer)) return false;
+    this.#admission.owed.hold(reply.buffer);
+    this.#memories.push(reply.buffer);
+    this.#lastReply = asWordBuffer(reply);
+    return true;
+  }
+
+  #drop(): void {
+    for (const memory of this.#memories) this.#admission.owed.drop(memory);
+    this.#memories = [];
+    this.#replies.length = 0;
+    this.#lastReply = undefined;
   }
 
   #write(): Outgoing {

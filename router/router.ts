@@ -6,13 +6,16 @@
 
 import { randomBytes } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
+import { availableMemory } from '../shared/available-memory.ts';
 import { type HttpServer, listen } from '../shared/http-server.ts';
 import { limits } from '../shared/limits.ts';
 import { LoopDelay } from '../shared/loop-delay.ts';
 import { MemberPoller } from '../shared/member-poller.ts';
 import type { MemberSource } from '../shared/member-source.ts';
 import type { Member } from '../shared/member-table.ts';
+import { OwedMemory } from '../shared/owed-memory.ts';
 import { countSlices } from '../shared/slice-ranges.ts';
+import { Admission, owedSizeMaxFor } from './admission.ts';
 import { LookupEngine } from './lookup-engine.ts';
 import { RoutedVersion, reportOf } from './routed-version.ts';
 import { buildRouterServer } from './server.ts';
@@ -29,6 +32,8 @@ export type RouterOptions = {
   readonly cacheSize: number;
   /** How long it serves on when it closes, not ready; by default, and at 0, its connections end at once. */
   readonly drainMs?: number;
+  /** How many share the memory of this machine or container with it, itself included; by default it is alone. */
+  readonly workers?: number;
   /** When it is one of several behind one port. */
   readonly workerLink?: WorkerLink | undefined;
   readonly logLevel: string;
@@ -36,6 +41,7 @@ export type RouterOptions = {
 
 export class Router {
   readonly engine: LookupEngine;
+  readonly admission: Admission;
   readonly #options: RouterOptions;
   readonly #server: HttpServer;
   readonly #poller: MemberPoller;
@@ -75,6 +81,8 @@ export class Router {
       onRefused: (address) => this.#poller.pollNow(address),
       onNotHeld: () => this.#askAnew(),
     });
+    const owed = new OwedMemory(owedSizeMaxFor(availableMemory(), options.workers ?? 1));
+    this.admission = new Admission(this.engine, { owed });
     const goodbyeMs = options.drainMs ? limits.goodbyeMs : 0;
     this.#server = buildRouterServer(this, { logLevel: options.logLevel, goodbyeMs });
   }
@@ -121,6 +129,7 @@ export class Router {
       keys: this.#keyCounts(),
       cache: { bytes: this.engine.hotAnswers.size, entries: this.engine.hotAnswers.entryCount, ...this.engine.hotAnswers.counts },
       memory: memoryOfProcess(),
+      answersDue: this.admission.owed.report(),
       eventLoop: this.#loopDelay.report(),
       uptimeSeconds: this.#uptimeSeconds(),
     };
@@ -174,6 +183,7 @@ export class Router {
       uptimeSeconds: this.#uptimeSeconds(),
       keys: this.#keyCounts(),
       memory: memoryOfProcess(),
+      answersDue: this.admission.owed.report(),
       eventLoop: this.#loopDelay.report(),
     };
   }

@@ -6,7 +6,9 @@ import { createHttpServer, type HttpReply, type HttpServer } from '../shared/htt
 import { parseKeys } from '../shared/key-query.ts';
 import { limits } from '../shared/limits.ts';
 import { bodyOf } from '../shared/outgoing.ts';
+import { holdUntilSent, type OwedMemory } from '../shared/owed-memory.ts';
 import type { PostExchange } from '../shared/plain-connection.ts';
+import type { Admission } from './admission.ts';
 import { answerGet } from './get-route.ts';
 import { type KeyRanges, packKeys } from './key-ranges.ts';
 import type { LookupEngine } from './lookup-engine.ts';
@@ -17,6 +19,7 @@ import type { RoutedVersion } from './routed-version.ts';
 /** What the server reads of its router. */
 export type RouterView = {
   readonly engine: LookupEngine;
+  readonly admission: Admission;
   /** What is served now: a request keeps the one that it was admitted with. */
   readonly version: RoutedVersion | undefined;
   readonly isReady: boolean;
@@ -33,11 +36,13 @@ const methodsOf = {
 
 /** A server that does not listen yet. */
 export function buildRouterServer(router: RouterView, options: { logLevel: string; goodbyeMs?: number }): HttpServer {
+  const { owed } = router.admission;
   const server = createHttpServer({
     name: 'router',
     ...options,
     methodsOf,
-    answerGet: (target, exchange) => answerGet(router.engine, router.version, target, exchange),
+    owed,
+    answerGet: (target, exchange) => answerGet(router, target, exchange),
     postRoutes: new Map([
       [
         '/mget',
@@ -57,12 +62,11 @@ export function buildRouterServer(router: RouterView, options: { logLevel: strin
   const answerKeys = async (keys: KeyRanges): Promise<MgetResponse> => {
     const { version } = router;
     if (!version) throw new PavostoreError('no_version', 'No version of the data is being served yet');
-    return await answerMget(router.engine, version, keys);
+    return await answerMget(router, version, keys);
   };
   /** Before the keys are read: to refuse them one by one would cost more than to answer some. */
   const checkRoom = (): void => {
-    if (!router.engine.isFullForBulk) return;
-    router.engine.counts.overloaded++;
+    if (!router.admission.refusesMget()) return;
     throw new PavostoreError('overloaded', 'Too many keys are waiting');
   };
   const answerBody = async (body: Buffer): Promise<MgetResponse> => {
@@ -73,6 +77,7 @@ export function buildRouterServer(router: RouterView, options: { logLevel: strin
     try {
       const answer = await answerBody(body);
       exchange.sendBody(`Content-Type: application/json; charset=utf-8\r\nPavostore-Version: ${answer.versionId}\r\n`, answer.body);
+      owed.drop(answer.body.buffer.bytes.buffer);
     } catch (error) {
       const isKnown = error instanceof PavostoreError;
       if (!isKnown) server.log.error({ err: error }, 'unexpected error in a request');
@@ -82,7 +87,7 @@ export function buildRouterServer(router: RouterView, options: { logLevel: strin
   server.post('/mget', async (request, reply) => {
     if (!Buffer.isBuffer(request.body))
       throw new PavostoreError('media_type_unsupported', 'Send the keys as application/json: {"keys":["a","b"]}');
-    return sendMget(reply, await answerBody(request.body));
+    return sendMget(owed, reply, await answerBody(request.body));
   });
   server.get('/mget', async (request, reply) => {
     checkRoom();
@@ -90,7 +95,7 @@ export function buildRouterServer(router: RouterView, options: { logLevel: strin
     if (!Array.isArray(keys)) throw new PavostoreError(keys.code, `The query is not like /mget?key=a&key=b: ${keys.code}`);
     checkKeyCount(keys.length);
     const answer = await answerKeys(packKeys(keys));
-    return sendMget(reply, answer);
+    return sendMget(owed, reply, answer);
   });
 
   server.get('/status', (_request, reply) => reply.header('cache-control', 'no-store').send(router.status()));
@@ -101,6 +106,9 @@ export function buildRouterServer(router: RouterView, options: { logLevel: strin
   return server;
 }
 
-function sendMget(reply: HttpReply, { versionId, body }: MgetResponse): HttpReply {
+function sendMget(owed: OwedMemory, reply: HttpReply, { versionId, body }: MgetResponse): HttpReply {
+  const memory = body.buffer.bytes.buffer;
+  holdUntilSent(owed, reply.raw, memory);
+  owed.drop(memory);
   return reply.header('pavostore-version', versionId).type('application/json; charset=utf-8').send(bodyOf(body));
 }

@@ -5,6 +5,7 @@ import type { ChildProcess } from 'node:child_process';
 import cluster from 'node:cluster';
 import { limits } from '../shared/limits.ts';
 import type { LoopDelayReport } from '../shared/loop-delay.ts';
+import type { OwedReport } from '../shared/owed-memory.ts';
 import type { PublishedId } from '../shared/status-report.ts';
 
 /** A worker as it shows in `/status`; of one that has said nothing yet, or is dead, only the first three. */
@@ -18,6 +19,7 @@ export type WorkerReport = {
   readonly uptimeSeconds?: number;
   readonly keys?: Readonly<Record<string, number>>;
   readonly memory?: { readonly rss: number; readonly heapUsed: number; readonly external: number; readonly arrayBuffers: number };
+  readonly answersDue?: OwedReport;
   readonly eventLoop?: LoopDelayReport;
 };
 

@@ -6,6 +6,7 @@
 //     load, bucket read, scrub ──> HealQueue ──> SliceFetcher ──> file, renamed ──> loaded like any other
 //                                                            └──> memory (DATA is read-only)
 
+import { availableMemory } from '../shared/available-memory.ts';
 import { slicePath, versionPath } from '../shared/data-set.ts';
 import { PavostoreError } from '../shared/errors.ts';
 import type { HttpServer } from '../shared/http-server.ts';
@@ -17,7 +18,6 @@ import { rangesOf, type SliceRanges } from '../shared/slice-ranges.ts';
 import { beginReading, endReading } from './disk-slice.ts';
 import { type Ailment, HealQueue } from './heal-queue.ts';
 import type { HeldVersion } from './held-version.ts';
-import { availableMemory } from './memory-plan.ts';
 import { type FetchOutcome, isFileMissing } from './slice-fetch.ts';
 import type { SliceFetcher } from './slice-fetcher.ts';
 import type { SliceSource, SourceKind, WantedSlice } from './slice-source.ts';

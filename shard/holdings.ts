@@ -3,6 +3,7 @@
 //
 // One slice is loaded at a time: those of the version that is served come first, then those of older ones, then those of the next.
 
+import { availableMemory } from '../shared/available-memory.ts';
 import type { Current } from '../shared/data-set.ts';
 import type { SliceIndex } from '../shared/key-hash.ts';
 import { formatSize } from '../shared/quantities.ts';
@@ -12,7 +13,6 @@ import { CurrentWatch, type VersionDoor } from './current-watch.ts';
 import { type Decision, decide, noMemory } from './decide.ts';
 import { HeldVersion } from './held-version.ts';
 import { Leases } from './leases.ts';
-import { availableMemory } from './memory-plan.ts';
 import type { MemberView, Owners } from './owners.ts';
 import { SliceKeeper, type SliceKeeperOptions } from './slice-keeper.ts';
 import { noVersionMemory, planVersions, type VersionMemory } from './version-plan.ts';

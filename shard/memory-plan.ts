@@ -1,10 +1,9 @@
 // Where the slices of a version go: all into memory when they fit the budget, otherwise all stay on disk with their directories in memory and
-// a record cache in what is left. A pure function, and the measure of the memory that there is.
+// a record cache in what is left. A pure function.
 //
 // When another version is held beside it, which is the one that is served as a rule, that one gives way: it is served from disk meanwhile, slice by
 // slice, as far as the new one needs its memory. So a swap takes memory for one version, and the directories of the other.
 
-import { freemem, totalmem } from 'node:os';
 import { PavostoreError } from '../shared/errors.ts';
 import { limits } from '../shared/limits.ts';
 import type { ManifestSlice } from '../shared/manifest.ts';
@@ -90,13 +89,4 @@ function sizeOf({ slices }: SlicesToPlace): number {
 /** Bytes of directories and bucket CRCs. */
 function indexSize({ slices, sliceCount }: SlicesToPlace): number {
   return slices.reduce((sum, { entries }) => sum + indexSizeOf(bucketCountFor(entries, sliceCount)), 0);
-}
-
-/** Bytes that this process can still take: what the machine or the control group, whichever is tighter, has left. */
-export function availableMemory(): number {
-  // 0 or a huge number where there is no limit.
-  const constrained = process.constrainedMemory();
-  const free = process.availableMemory?.() ?? freemem();
-  if (constrained <= 0 || constrained > totalmem()) return free;
-  return Math.max(0, Math.min(free, constrained - process.memoryUsage.rss()));
 }

@@ -5,6 +5,7 @@
 // and verified once more first: a file that was damaged since must not take the place of a good copy in memory. What could have been
 // in memory comes back when it has room again.
 
+import { availableMemory } from '../shared/available-memory.ts';
 import { slicePath, versionPath } from '../shared/data-set.ts';
 import type { HttpServer } from '../shared/http-server.ts';
 import type { SliceIndex } from '../shared/key-hash.ts';
@@ -14,7 +15,7 @@ import { closeDiskSlice, type DiskSlice } from './disk-slice.ts';
 import { DiskStore } from './disk-store.ts';
 import type { HeldVersion } from './held-version.ts';
 import { type HotKeys, hotKeysOfSlice, readHotKeys, saveHotKeys } from './hot-keys.ts';
-import { availableMemory, type MemoryPlan, planMemory, type SlicesToPlace, swapCacheSize } from './memory-plan.ts';
+import { type MemoryPlan, planMemory, type SlicesToPlace, swapCacheSize } from './memory-plan.ts';
 import { preloadRecords } from './preload.ts';
 import { SliceLoader } from './slice-loader.ts';
 import { collectDroppedSlices } from './slice-memory.ts';

@@ -4,6 +4,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { ErrorCode } from './errors.ts';
 import { limits } from './limits.ts';
+import { holdUntilSent, type OwedMemory } from './owed-memory.ts';
 import { type ProblemText, problemText, sendProblem } from './problem-response.ts';
 
 /** One `GET /get`, to be answered by exactly one call; whether its client is still there does not matter. */
@@ -54,10 +55,12 @@ function linesOf(headers: readonly string[]): string {
 export class ResponseExchange implements GetExchange {
   readonly #request: IncomingMessage;
   readonly #response: ServerResponse;
+  readonly #owed: OwedMemory;
 
-  constructor(request: IncomingMessage, response: ServerResponse) {
+  constructor(request: IncomingMessage, response: ServerResponse, owed: OwedMemory) {
     this.#request = request;
     this.#response = response;
+    this.#owed = owed;
   }
 
   /** Or 304 when the client has this version's answer. */
@@ -68,6 +71,8 @@ export class ResponseExchange implements GetExchange {
       this.#response.end();
       return;
     }
+    if (this.#request.method !== 'HEAD')
+      holdUntilSent(this.#owed, this.#response, typeof value === 'string' ? { byteLength: value.length } : value.buffer);
     this.#response.writeHead(200, [...version.found, 'Content-Length', String(value.length)]);
     this.#response.end(value, 'latin1');
   }

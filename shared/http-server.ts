@@ -11,6 +11,7 @@ import { type ErrorCode, errorTable, PavostoreError, problemContentType, problem
 import { type GetExchange, ResponseExchange } from './get-response.ts';
 import { originFormOf, pathOf } from './key-query.ts';
 import { limits } from './limits.ts';
+import { isOwing, OwedMemory } from './owed-memory.ts';
 import { PlainConnection, type PlainConnectionOwner, type PlainPostRoute } from './plain-connection.ts';
 import { sendProblem } from './problem-response.ts';
 
@@ -29,6 +30,8 @@ export type HttpServerOptions = {
   readonly fastPath?: FastPath;
   /** By path: what answers plain POSTs there. Those that are not plain go the usual way. */
   readonly postRoutes?: ReadonlyMap<string, PlainPostRoute>;
+  /** Of all its answers; by default they are counted and not bounded. */
+  readonly owed?: OwedMemory;
   /** The methods of each path: of the plain routes, of `/get`, and of those that `fastPath` answers. */
   readonly methodsOf: Readonly<Record<string, readonly string[]>>;
   /** How long idle connections are kept when it closes: their clients may ask once more, to be told that the connection ends. Default 0. */
@@ -38,6 +41,7 @@ export type HttpServerOptions = {
 /** A fastify instance, not listening yet, so that tests can `inject`. Its log lines go to standard error as JSON. */
 export function createHttpServer(options: HttpServerOptions): HttpServer {
   const { name, logLevel, answerGet, fastPath, postRoutes = new Map<string, PlainPostRoute>(), methodsOf, goodbyeMs = 0 } = options;
+  const { owed = new OwedMemory() } = options;
   let isClosing = false;
   const plainConnections = new Set<PlainConnection>();
   let closeIdle: () => void;
@@ -73,7 +77,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
           const target = originFormOf(request.url ?? '/');
           const path = pathOf(target);
           if (path === '/get' && (request.method === 'GET' || request.method === 'HEAD')) {
-            return answerGet(target, new ResponseExchange(request, response));
+            return answerGet(target, new ResponseExchange(request, response, owed));
           }
           if (fastPath?.(request, response, target)) return;
           const allowed = Object.hasOwn(methodsOf, path) ? methodsOf[path]! : undefined;
@@ -89,7 +93,13 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
       // Fastify and Node each call this as soon as it closes: when connections end is decided below.
       closeIdle = () => Server.prototype.closeIdleConnections.call(httpServer);
       httpServer.closeIdleConnections = () => {};
-      readPlainRequests(httpServer, { answerGet, postRoutes, isClosing: () => isClosing, connections: plainConnections });
+      // Node itself would keep a client that takes nothing for ever.
+      httpServer.timeout = limits.serverKeepAliveMs + limits.serverKeepAliveSlackMs;
+      httpServer.on('timeout', (socket) => {
+        if (isOwing(socket)) owed.stalledCount++;
+        socket.destroy();
+      });
+      readPlainRequests(httpServer, { answerGet, postRoutes, owed, isClosing: () => isClosing, connections: plainConnections });
       return httpServer;
     },
   });
@@ -155,7 +165,7 @@ function drain(
 /** Puts a `PlainConnection` before Node's own reading of each new connection. */
 function readPlainRequests(
   server: Server,
-  options: Pick<PlainConnectionOwner, 'answerGet' | 'postRoutes' | 'isClosing'> & { connections: Set<PlainConnection> },
+  options: Pick<PlainConnectionOwner, 'answerGet' | 'postRoutes' | 'owed' | 'isClosing'> & { connections: Set<PlainConnection> },
 ): void {
   const { connections, ...owner } = options;
   const timer = setInterval(() => {

@@ -111,6 +111,19 @@ export const limits = {
   /** Header fields of a plain GET: twice what browsers send; more is for Node's parser. A connection remembers them. */
   plainFieldsSizeMax: 2 * KiB,
   retryAfterSeconds: 1,
+  /**
+   * Memory of answers that are due, in bytes: replies of shards, and what clients have not taken. Eight answers to `/mget` as large as there are; in a router
+   * with less memory a share of what it has, but room for one of them.
+   */
+  owedSizeMax: 512 * MiB,
+  owedSizeMin: 128 * MiB,
+  owedMemoryShare: 0.25,
+  /** Share of it that keys of /mgets and large values may take: the rest is for small answers to `/get`. */
+  owedLargeShare: 0.75,
+  /** Smaller pieces of memory are not counted: there are many, soon gone, and to count each would cost more than they take. */
+  owedPieceMin: 16 * KiB,
+  /** How often Node looks whether a client takes anything of an answer; one that took nothing since the look before is ended, so after twice as long at the most. */
+  answerStalledMs: 10_000,
 
   // The hop between router and shard.
   /** One reply, unless a single value exceeds it: bounds what a router holds per batch in flight. */
@@ -442,6 +455,10 @@ assert(limits.memberReturnMs < limits.memberAbsentMs, 'one that left is forgotte
 assert(
   limits.drainMs > limits.deadlineDefaultMs && limits.drainMs < limits.stopGraceMs,
   'a server answers what it has taken before it is killed',
+);
+assert(
+  limits.owedSizeMin * limits.owedLargeShare >= limits.mgetValuesSizeMax + limits.batchReplySizeMax + limits.valueSizeMax,
+  'the values of one /mget fit, with the reply that holds the last of them',
 );
 assert(limits.goodbyeMs < limits.drainMs, 'an idle connection does not hold up the end');
 assert(limits.ejectSilenceMs > limits.hedgeDelayUnknownMs && limits.memberGoneMs > limits.ejectSilenceMs, 'late, then ejected, then gone');

@@ -14,6 +14,7 @@ import type { ErrorCode } from './errors.ts';
 import { type GetExchange, httpDate, keepAliveText, type VersionHeaders } from './get-response.ts';
 import { limits } from './limits.ts';
 import { type Outgoing, sendOutgoing } from './outgoing.ts';
+import type { Memory, OwedMemory } from './owed-memory.ts';
 import { readPlainGet } from './plain-get.ts';
 import { type PlainPost, readPlainPost } from './plain-post.ts';
 import { type ProblemText, problemText } from './problem-response.ts';
@@ -36,6 +37,7 @@ export type PlainPostRoute = {
 export type PlainConnectionOwner = {
   readonly answerGet: (target: string, exchange: GetExchange) => void;
   readonly postRoutes: ReadonlyMap<string, PlainPostRoute>;
+  readonly owed: OwedMemory;
   /** True when the server closes: Node tells its clients. */
   readonly isClosing: () => boolean;
   /** `bytes` is all that has come and is not answered. */
@@ -51,8 +53,6 @@ type PartialPost = { readonly post: PlainPost; readonly pieces: Buffer[]; size: 
 const letterP = 0x50;
 /** How long a connection may be idle after its first request. */
 const keptIdleMs = limits.serverKeepAliveMs + limits.serverKeepAliveSlackMs;
-/** How long while its client takes an answer, of which nobody sees the progress but Node. */
-const stalledMs = keptIdleMs;
 
 export class PlainConnection implements GetExchange, PostExchange {
   readonly #socket: Socket;
@@ -67,6 +67,8 @@ export class PlainConnection implements GetExchange, PostExchange {
   #isAnswering = false;
   #isReading = false;
   #clientEnded = false;
+  /** What the answer lies in that the client has not taken. */
+  #owed: Memory | undefined;
   /** How often its owner has looked since something was read or answered: a timer of Node's would be set anew for each. */
   #quietLooks = 0;
   readonly #unsubscribe: () => void;
@@ -80,8 +82,14 @@ export class PlainConnection implements GetExchange, PostExchange {
       ['end', () => this.#end()],
       // What goes wrong with a client's socket concerns nobody else: it closes.
       ['error', () => {}],
-      ['timeout', () => this.destroy()],
-      ['close', () => owner.onEnd(this)],
+      ['timeout', () => this.#stalled()],
+      [
+        'close',
+        () => {
+          this.#settleDebt();
+          owner.onEnd(this);
+        },
+      ],
     ];
     for (const [event, listener] of events) socket.on(event, listener as () => void);
     this.#unsubscribe = () => {
@@ -117,19 +125,19 @@ export class PlainConnection implements GetExchange, PostExchange {
     const head = `${version.foundText}${value.length}\r\nDate: ${httpDate()}\r\n\r\n`;
     if (typeof value === 'string') {
       this.#socket.write(head + value, 'latin1');
-    } else {
-      this.#socket.cork();
-      this.#socket.write(head, 'latin1');
-      this.#socket.write(value);
-      this.#socket.uncork();
+      return this.#answered();
     }
-    this.#answered();
+    this.#socket.cork();
+    this.#socket.write(head, 'latin1');
+    this.#socket.write(value);
+    this.#socket.uncork();
+    this.#answered(value.buffer);
   }
 
   sendBody(fields: string, body: Outgoing): void {
     const size = body.end - body.start;
     sendOutgoing(this.#socket, `HTTP/1.1 200 OK\r\n${fields}${keepAliveText}Date: ${httpDate()}\r\nContent-Length: ${size}\r\n\r\n`, body);
-    this.#answered();
+    this.#answered(body.buffer.bytes.buffer);
   }
 
   sendProblem(code: ErrorCode, version?: VersionHeaders, detail?: string): void {
@@ -205,12 +213,30 @@ export class PlainConnection implements GetExchange, PostExchange {
     this.#owner.refuse(this.#socket, 'request_timeout');
   }
 
-  #answered(): void {
+  /** `memory`: where the answer lies, unless it is a text. */
+  #answered(memory?: Memory): void {
     this.#isAnswering = false;
     this.#quietLooks = 0;
-    if (this.#socket.writableNeedDrain) this.#socket.setTimeout(stalledMs);
+    if (this.#socket.writableNeedDrain) this.#owe(memory ?? { byteLength: this.#socket.writableLength });
     if (this.#held !== '') this.#read();
     else if (this.#clientEnded) this.#socket.end();
+  }
+
+  /** Until `drain`: Node sees whether the client takes anything. One answer at a time can be due. */
+  #owe(memory: Memory): void {
+    this.#owed = memory;
+    this.#owner.owed.hold(memory);
+    this.#socket.setTimeout(limits.answerStalledMs);
+  }
+
+  #settleDebt(): void {
+    if (this.#owed) this.#owner.owed.drop(this.#owed);
+    this.#owed = undefined;
+  }
+
+  #stalled(): void {
+    this.#owner.owed.stalledCount++;
+    this.destroy();
   }
 
   #handOver(bytes: Buffer): void {
@@ -220,12 +246,14 @@ export class PlainConnection implements GetExchange, PostExchange {
 
   /** The socket is somebody else's from now on. */
   #leave(): void {
+    this.#settleDebt();
     this.#unsubscribe();
     this.#socket.setTimeout(0);
     this.#owner.onEnd(this);
   }
 
   #drained(): void {
+    this.#settleDebt();
     this.#quietLooks = 0;
     this.#socket.setTimeout(0);
     this.#read();

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { DeadlineWheel, WheelEntry } from '../../router/deadline-wheel.ts';
 import { limits } from '../../shared/limits.ts';
 
@@ -150,4 +150,15 @@ describe('the deadline wheel', () => {
     expect(performance.now() - startedMs).toBeGreaterThanOrEqual(30);
     wheel.close();
   });
+});
+
+test('it tells how long a turn of the event loop takes beyond a tick', async () => {
+  const wheel = new DeadlineWheel();
+  wheel.add(new Entry(0, 0, () => {}), 60_000);
+  const startMs = performance.now();
+  while (performance.now() < startMs + 200);
+  expect(wheel.lateMs(performance.now())).toBeGreaterThanOrEqual(200 - limits.deadlineTickMs);
+  // The next turn is a short one.
+  await vi.waitFor(() => expect(wheel.lateMs(performance.now())).toBeLessThan(100));
+  wheel.close();
 });

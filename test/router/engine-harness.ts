@@ -1,5 +1,6 @@
 // An engine over fake shards, without a server before it: keys go in, outcomes come out.
 
+import { Admission } from '../../router/admission.ts';
 import { KeyLookup } from '../../router/key-lookup.ts';
 import { packKeys } from '../../router/key-ranges.ts';
 import { LookupEngine } from '../../router/lookup-engine.ts';
@@ -8,6 +9,7 @@ import { RoutedVersion } from '../../router/routed-version.ts';
 import type { ErrorCode } from '../../shared/errors.ts';
 import { MemberTable } from '../../shared/member-table.ts';
 import { bodyOf } from '../../shared/outgoing.ts';
+import { OwedMemory } from '../../shared/owed-memory.ts';
 import type { FakeShard } from './fake-shard.ts';
 
 export type Outcome = { readonly found: Buffer } | 'missing' | ErrorCode;
@@ -86,7 +88,11 @@ export class TestEngine {
 
   /** The results of a whole /mget. */
   async mget(keys: readonly string[]): Promise<readonly Readonly<Record<string, unknown>>[]> {
-    const { body } = await answerMget(this.engine, this.version, packKeys(keys));
+    const { body } = await answerMget(
+      { engine: this.engine, admission: new Admission(this.engine, { owed: new OwedMemory() }) },
+      this.version,
+      packKeys(keys),
+    );
     return (JSON.parse(bodyOf(body).toString()) as { results: Record<string, unknown>[] }).results;
   }
 

@@ -1,10 +1,12 @@
 // What a router says that has no room: before it has read the keys, or made anything for them.
 
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { Admission } from '../../router/admission.ts';
 import type { LookupEngine } from '../../router/lookup-engine.ts';
 import { RoutedVersion } from '../../router/routed-version.ts';
 import { buildRouterServer } from '../../router/server.ts';
 import { type HttpServer, listen } from '../../shared/http-server.ts';
+import { OwedMemory } from '../../shared/owed-memory.ts';
 import { ask, getRequest, postRequest, type RawResponse } from '../raw-http.ts';
 import { problemCodeOf } from './contract-cluster.ts';
 
@@ -21,7 +23,8 @@ let address: string;
 
 beforeAll(async () => {
   const version = new RoutedVersion({ id: '0123456789abcdef0123456789abcdef', sequence: 1, sliceCount: 4 });
-  const view = { engine: engine as unknown as LookupEngine, version, isReady: true, status: () => ({}) };
+  const admission = new Admission(engine as unknown as LookupEngine, { owed: new OwedMemory() });
+  const view = { engine: engine as unknown as LookupEngine, admission, version, isReady: true, status: () => ({}) };
   server = buildRouterServer(view, { logLevel: 'silent' });
   address = `127.0.0.1:${await listen(server, '127.0.0.1', 0)}`;
 });

@@ -1,0 +1,127 @@
+// What a router does about clients that ask for large values and do not take them: its memory stays within bounds, others are answered, and
+// such clients are ended soon. A real router process, values of 8 MiB.
+
+import { connect, type Socket } from 'node:net';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { residentBytesOf } from '../../bench/process-cpu.ts';
+import { SupervisedProcess } from '../../deploy/serve/supervised-process.ts';
+import { limits } from '../../shared/limits.ts';
+import { ask, getRequest, postRequest, RawConnection } from '../raw-http.ts';
+import { problemCodeOf } from './contract-cluster.ts';
+import { FakeShard } from './fake-shard.ts';
+
+const MiB = 2 ** 20;
+const large = Buffer.alloc(8 * MiB, 'a large value ');
+/** What is owed, and half as much for what the collector has not got yet, replies on their way, and the rest of a process. */
+const residentMax = 1.5 * limits.owedSizeMax + 128 * MiB;
+
+let shards: FakeShard[];
+let router: SupervisedProcess;
+let address: string;
+const stalled: Socket[] = [];
+
+beforeEach(async () => {
+  shards = [];
+  for (const name of ['a', 'b', 'c']) {
+    const shard = await FakeShard.start({ name });
+    shard.answer = oneLargeInABatch();
+    shards.push(shard);
+  }
+  const members = shards.map((shard) => shard.address).join(',');
+  const args = ['router', '--members', members, '--port', '0', '--drain', '0s', '--deadline', '10s', '--log-level', 'silent'];
+  router = new SupervisedProcess({ title: 'router', args, onDeath: (message) => deaths.push(message) });
+  address = `127.0.0.1:${await router.start()}`;
+});
+const deaths: string[] = [];
+afterEach(async () => {
+  for (const socket of stalled.splice(0)) socket.destroy();
+  await router.stop();
+  await Promise.all(shards.map((shard) => shard.close()));
+  expect(deaths.splice(0)).toEqual([]);
+});
+
+/** As a shard does it whose replies are full with one. */
+function oneLargeInABatch(): FakeShard['answer'] {
+  let isFull = false;
+  return (key) => {
+    if (!key.startsWith('large')) return Buffer.from(`the value of ${key}`);
+    if (isFull) return 'deferred';
+    isFull = true;
+    queueMicrotask(() => {
+      isFull = false;
+    });
+    return large;
+  };
+}
+
+type Due = { bytes: number; bytesMax: number; stalled: number };
+
+async function due(): Promise<Due> {
+  const status = JSON.parse((await ask(address, getRequest('/status'))).body.toString()) as { answersDue: Due };
+  return status.answersDue;
+}
+
+/** Sends the request and never reads. */
+function askAndStall(request: string): void {
+  const socket = connect({ host: '127.0.0.1', port: Number(address.split(':')[1]) });
+  socket.on('error', () => {});
+  socket.pause();
+  socket.write(request);
+  stalled.push(socket);
+}
+
+const mgetOfEight = (i: number): string =>
+  postRequest('/mget', 'application/json', JSON.stringify({ keys: Array.from({ length: 8 }, (_, n) => `large-${i}-${n}`) })).toString();
+
+/** Small values are answered all the while; returns the most memory that the router had. */
+async function watch(forMs: number): Promise<number> {
+  const connection = await RawConnection.open(address);
+  let residentBytes = 0;
+  for (const endMs = performance.now() + forMs; performance.now() < endMs; ) {
+    connection.write(getRequest(`/get?key=small-${performance.now()}`));
+    expect((await connection.next()).status).toBe(200);
+    residentBytes = Math.max(residentBytes, residentBytesOf(router.pid!));
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  connection.close();
+  return residentBytes;
+}
+
+test.each([
+  ['plain', ''],
+  ['over Node’s parser', 'TE: trailers\r\n'],
+])('100 clients that ask for 64 MiB each and do not read, %s', { timeout: 120_000 }, async (_, fields) => {
+  for (let i = 0; i < 100; i++) askAndStall(mgetOfEight(i).replace('\r\n', `\r\n${fields}`));
+  // Beyond the deadline, when all is written.
+  const residentBytes = await watch(12_000);
+  expect(residentBytes).toBeLessThan(residentMax);
+  const { bytes, bytesMax } = await due();
+  expect(bytes).toBeGreaterThan(bytesMax / 4);
+  expect(bytes).toBeLessThan(bytesMax);
+  await vi.waitFor(async () => expect(await due()).toMatchObject({ bytes: 0, stalled: expect.any(Number) }), {
+    timeout: 2 * limits.answerStalledMs + 15_000,
+    interval: 500,
+  });
+  expect((await due()).stalled).toBeGreaterThan(0);
+});
+
+test.each([
+  ['plain', ''],
+  ['over Node’s parser', 'TE: trailers\r\n'],
+])('large values that a client does not take, %s, and what others are told', { timeout: 120_000 }, async (_, fields) => {
+  for (let i = 0; i < 300; i++) askAndStall(`GET /get?key=large-${i} HTTP/1.1\r\nHost: t\r\n${fields}\r\n`);
+  expect(await watch(6_000)).toBeLessThan(residentMax);
+  const { bytes, bytesMax } = await due();
+  expect(bytes).toBeGreaterThan(bytesMax / 2);
+  const refused = await ask(address, getRequest('/get?key=large'));
+  expect([refused.status, problemCodeOf(refused)]).toEqual([503, 'overloaded']);
+  await vi.waitFor(async () => expect((await due()).bytes).toBe(0), { timeout: 2 * limits.answerStalledMs + 15_000, interval: 500 });
+  expect((await ask(address, getRequest('/get?key=large'))).body.equals(large)).toBe(true);
+});
+
+test('a hot large value is owed once, however many take their time', { timeout: 60_000 }, async () => {
+  for (let i = 0; i < 100; i++) askAndStall(getRequest('/get?key=large'));
+  await watch(1_000);
+  expect((await due()).bytes).toBeLessThan(limits.owedSizeMax * limits.owedLargeShare);
+  expect((await ask(address, getRequest('/get?key=large'))).body.equals(large)).toBe(true);
+});
