@@ -10,12 +10,13 @@ type Span = { readonly fromMs: number; readonly toMs: number };
 export class OwnLoop {
   /** When it should have come round, and when it did; by `performance.now()`. */
   readonly #late: Span[] = [];
+  #isClosed = false;
   #dueMs = performance.now() + intervalMs;
   #timer = setTimeout(() => this.#tick(), intervalMs);
 
   /** How much of this time it was late for. */
   lateWithin(fromMs: number, toMs = performance.now()): number {
-    let sumMs = overlap({ fromMs: this.#dueMs, toMs: performance.now() }, fromMs, toMs);
+    let sumMs = this.#isClosed ? 0 : overlap({ fromMs: this.#dueMs, toMs: performance.now() }, fromMs, toMs);
     if (sumMs < lateMs) sumMs = 0;
     // The latest are the ones that are asked for.
     for (let i = this.#late.length - 1; i >= 0 && this.#late[i]!.toMs > fromMs; i--) sumMs += overlap(this.#late[i]!, fromMs, toMs);
@@ -29,6 +30,7 @@ export class OwnLoop {
   }
 
   close(): void {
+    this.#isClosed = true;
     clearTimeout(this.#timer);
   }
 

@@ -33,7 +33,8 @@ const waiting = { timeout: 90_000, interval: 100 } as const;
 const isTrue = ({ key, status, said }: Sample): boolean =>
   records.has(key) ? status === 200 && said === records.get(key)!.toString() : status === 404 && said === 'key_not_found';
 
-type Kept = { readonly incarnation: string; readonly slices: ReadonlySet<number> };
+/** `held`: also what it gives up and still has. Where another member is just coming it may keep that after all, without loading it again. */
+type Kept = { readonly incarnation: string; readonly slices: ReadonlySet<number>; readonly held: ReadonlySet<number> };
 
 const folder = mkdtempSync(join(tmpdir(), 'pavostore-scaling-'));
 const names = join(folder, 'names.json');
@@ -45,7 +46,7 @@ let load: Load;
 
 /** A slice that one of the statuses did not show as kept by anybody. */
 const uncovered: string[] = [];
-/** Slices that a shard began to keep, of all shards. */
+/** Slices that a shard did not have and then kept, of all shards. */
 let moves = 0;
 /** What each kept when it was last looked at, and which process that was. */
 let lastKept = new Map<string, Kept>();
@@ -94,11 +95,17 @@ function keptIn(report: StatusReport): ReadonlySet<number> {
   return kept;
 }
 
+function heldIn(report: StatusReport): ReadonlySet<number> {
+  const held = new Set(keptIn(report));
+  forEachSlice(report.versions[0]?.slices.yielding ?? [], (i) => held.add(i));
+  return held;
+}
+
 /** A look at one shard. One that did not answer keeps what it kept, as long as its process lives: the machine is busy, nothing has moved. */
 async function lookAt(name: string): Promise<Kept | undefined> {
   const pid = running.get(name)?.pid;
   const report = await reportOf(name);
-  if (report) return { incarnation: report.incarnation, slices: keptIn(report) };
+  if (report) return { incarnation: report.incarnation, slices: keptIn(report), held: heldIn(report) };
   return pid !== undefined && running.get(name)?.pid === pid ? lastKept.get(name) : undefined;
 }
 
@@ -109,10 +116,10 @@ async function sampleHolders(): Promise<void> {
     const looks = await Promise.all(names.map(lookAt));
     const kept = new Map(names.flatMap((name, i) => (looks[i] ? [[name, looks[i]] as const] : [])));
     for (let i = 0; i < sliceCount; i++) if (![...kept.values()].some(({ slices }) => slices.has(i))) uncovered.push(`slice ${i}`);
-    for (const [name, { incarnation, slices }] of kept) {
+    for (const [name, { incarnation, held }] of kept) {
       const before = lastKept.get(name);
       // A new process has loaded all that it has.
-      for (const i of slices) if (before?.incarnation !== incarnation || !before.slices.has(i)) moves++;
+      for (const i of held) if (before?.incarnation !== incarnation || !before.held.has(i)) moves++;
     }
     lastKept = kept;
     await pause(100);
