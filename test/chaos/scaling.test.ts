@@ -51,6 +51,8 @@ let moves = 0;
 /** What each kept when it was last looked at, and which process that was. */
 let lastKept = new Map<string, Kept>();
 let isSampling = true;
+/** Looks at all shards so far. */
+let rounds = 0;
 let sampling: Promise<void>;
 
 const nameOf = (i: number): string => `shard-${i}`;
@@ -122,6 +124,7 @@ async function sampleHolders(): Promise<void> {
       for (const i of held) if (before?.incarnation !== incarnation || !before.held.has(i)) moves++;
     }
     lastKept = kept;
+    rounds++;
     await pause(100);
   }
 }
@@ -150,6 +153,13 @@ async function untilPlaced(): Promise<void> {
       expect(kept.length).toBeGreaterThan(0);
     }
   }, waiting);
+  await untilLooked();
+}
+
+/** Resolves when `moves` and `lastKept` are of now: a look that was under way may be older. */
+async function untilLooked(): Promise<void> {
+  const before = rounds;
+  await vi.waitFor(() => expect(rounds).toBeGreaterThanOrEqual(before + 2), waiting);
 }
 
 beforeAll(async () => {
@@ -161,10 +171,12 @@ beforeAll(async () => {
   await Promise.all([0, 1, 2].map((i) => startShard(nameOf(i))));
   router = child('router', ['router', '--members', 'dns+srv://_pavostore._tcp.shards.test', '--port', '0', '--cache-size', '0']);
   address = `127.0.0.1:${await router.start()}`;
+  sampling = sampleHolders();
   await untilPlaced();
   await vi.waitFor(async () => expect(await statusOf(address)).toMatchObject({ degraded: false, slicesAbsent: {} }), waiting);
+  // Until then slices had nobody yet.
+  uncovered.length = 0;
   load = new Load(address, keys, { seed, connections: 4 });
-  sampling = sampleHolders();
   await pause(500);
 }, 120_000);
 
@@ -240,6 +252,7 @@ test('a rolling restart moves nothing', async () => {
     await untilPlaced();
     console.log(`${name}: gone after ${Math.round(goneMs)} ms, back after ${Math.round(performance.now() - startedMs)} ms`);
     await pause(1_500);
+    await untilLooked();
     for (const [other, { slices }] of before) expect([other, [...lastKept.get(other)!.slices]]).toEqual([other, [...slices]]);
   }
   // Each has loaded its own slices, once.
