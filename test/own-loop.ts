@@ -23,7 +23,23 @@ export class OwnLoop {
     return sumMs;
   }
 
-  /** How long something took that began then, without what this process was late by itself. */
+  /** The longest that it was late for at a time, of this time. */
+  worstWithin(fromMs: number, toMs: number): number {
+    return Math.max(0, ...this.#late.map((span) => overlap(span, fromMs, toMs)));
+  }
+
+  /**
+   * How long another process took to answer what was asked then, now that the answer is read: without what this loop was late by just now, since the answer
+   * may have come all that time ago. Had it come before, an earlier turn of the loop would have read it.
+   */
+  answeredSince(fromMs: number): number {
+    const nowMs = performance.now();
+    const last = this.#late.at(-1);
+    const lateFromMs = nowMs - this.#dueMs >= lateMs ? this.#dueMs : last && nowMs - last.toMs < intervalMs ? last.fromMs : nowMs;
+    return Math.max(0, Math.max(fromMs, lateFromMs) - fromMs);
+  }
+
+  /** How long something in this process took that began then, without what the process was late by. */
   tookSince(fromMs: number): number {
     const nowMs = performance.now();
     return nowMs - fromMs - this.lateWithin(fromMs, nowMs);

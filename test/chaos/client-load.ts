@@ -138,7 +138,7 @@ export class ClientLoad {
           : postRequest('/mget', 'application/json', JSON.stringify({ keys: asked })),
       );
       const response = await connection.next();
-      const tookMs = this.#own.tookSince(startMs);
+      const tookMs = this.#own.answeredSince(startMs);
       this.#tookMs.push(tookMs);
       this.#allTookMs.push(tookMs);
       if (typeof asked === 'string') this.#checkGet(asked, response, keep);

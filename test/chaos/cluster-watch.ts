@@ -70,7 +70,7 @@ export class ClusterWatch {
   ): { readonly unexcused: readonly T[]; readonly excused: number } {
     const isExcused = ({ status, router, startMs, tookMs }: T): boolean => {
       if (status !== 504) return false;
-      const lateMs = Math.max(this.lateWithin(router, startMs, startMs + tookMs), this.own.lateWithin(startMs, startMs + tookMs));
+      const lateMs = Math.max(this.lateWithin(router, startMs, startMs + tookMs), this.own.worstWithin(startMs, startMs + tookMs));
       return lateMs >= lateShare * deadlineMs;
     };
     const unexcused = failures.filter((failure) => !isExcused(failure));

@@ -135,7 +135,7 @@ test('all holders of some slices gone: these are 503 at once and named, the othe
     const startMs = performance.now();
     connection.write(getRequest(`/get?key=${encodeURIComponent(key)}`));
     const { status, headers, body } = await connection.next();
-    (isLost(key) ? tookMs : othersTookMs).push(own.tookSince(startMs));
+    (isLost(key) ? tookMs : othersTookMs).push(own.answeredSince(startMs));
     if (isLost(key)) expect([status, headers.get('retry-after')]).toEqual([503, '1']);
     else expect([status, body.equals(value)]).toEqual([200, true]);
   }
