@@ -122,15 +122,28 @@ export class RawConnection {
   }
 }
 
-/** One request on a connection of its own. */
-export async function ask(address: string, request: string | Buffer, options: { toHead?: boolean } = {}): Promise<RawResponse> {
-  const connection = await RawConnection.open(address);
+/** One request on a connection of its own. With a deadline it rejects when that is over, also when nobody takes the connection. */
+export async function ask(
+  address: string,
+  request: string | Buffer,
+  { toHead = false, deadlineMs }: { toHead?: boolean; deadlineMs?: number } = {},
+): Promise<RawResponse> {
+  const opening = RawConnection.open(address);
+  const isOver = deadlineMs === undefined ? undefined : AbortSignal.timeout(deadlineMs);
   try {
-    connection.write(request);
-    return await connection.next(options);
+    const answer = opening.then(async (connection) => {
+      connection.write(request);
+      return await connection.next({ toHead });
+    });
+    return await (isOver ? Promise.race([answer, rejected(isOver)]) : answer);
   } finally {
-    connection.close();
+    // It may have come too late.
+    void opening.then((connection) => connection.close()).catch(() => {});
   }
+}
+
+function rejected(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error)));
 }
 
 /** Many requests over one connection, each sent before the answer to the one before has come, at most `ahead` of them. */

@@ -2,12 +2,13 @@
 // is kept. Both on a real router, in a process of its own.
 
 import { setTimeout as pause } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 import { TestCluster } from '../cluster/cluster-harness.ts';
 import { randomFrom } from '../cluster/hostile-input.ts';
+import { OwnLoop } from '../own-loop.ts';
 import { getRequest, percentEncode, RawConnection } from '../raw-http.ts';
+import { giveChildrenLimits } from './children-limits.ts';
 import { ClientLoad, formatLatencies } from './client-load.ts';
 
 const seed = Number(process.env.TEST_SEED ?? Date.now() % 2 ** 32);
@@ -22,11 +23,9 @@ const keys = [...records.keys()];
 let cluster: TestCluster;
 
 beforeAll(async () => {
-  process.env.NODE_OPTIONS = `--import=${fileURLToPath(new URL('other-limits.ts', import.meta.url))}`;
-  process.env.OTHER_LIMITS = JSON.stringify({ serverKeepAliveMs: keepAliveMs, clientKeepAliveMs: 1_000, socketSilentMs: 250 });
+  const undoLimits = giveChildrenLimits({ serverKeepAliveMs: keepAliveMs, clientKeepAliveMs: 1_000, socketSilentMs: 250 });
   cluster = await TestCluster.start({ shards: 3, replicas: 2, records, routerArgs: ['--cache-size', '0'] });
-  delete process.env.NODE_OPTIONS;
-  delete process.env.OTHER_LIMITS;
+  undoLimits();
 });
 afterAll(async () => await cluster.close());
 
@@ -77,27 +76,31 @@ test('a connection is kept for longer than its client is told', async () => {
 
 test('a thousand connections that send a byte now and then are closed in time, and cost the others next to nothing', async () => {
   const load = new ClientLoad({ routers: [cluster.address], records, absent: ['nobody'], connections: 16, seed });
-  await pause(3_000);
-  const undisturbed = load.takeLatencies();
+  const own = new OwnLoop();
+  await pause(2_000);
+  const before = load.takeLatencies();
   const startedMs = performance.now();
-  const slow = await Promise.all(Array.from({ length: 1_000 }, async (_, i) => await startDripping(i)));
+  const slow = await Promise.all(Array.from({ length: 1_000 }, async (_, i) => await startDripping(i, own)));
   const lastedMs = await Promise.all(slow.map(async ({ ended }) => await ended));
   const disturbed = load.takeLatencies();
+  const tookMs = performance.now() - startedMs;
+  await pause(2_000);
+  const after = load.takeLatencies();
   await load.stop();
+  own.close();
   console.log(
-    `undisturbed: ${formatLatencies(undisturbed)}\nbeside slow connections: ${formatLatencies(disturbed)}\n` +
-      `those ended after ${(Math.min(...lastedMs) / 1_000).toFixed(1)} to ${(Math.max(...lastedMs) / 1_000).toFixed(1)} s`,
+    `undisturbed: ${formatLatencies(before)}\nbeside slow connections: ${formatLatencies(disturbed)}\nundisturbed again: ${formatLatencies(after)}\n` +
+      `those ended after ${(Math.min(...lastedMs) / 1_000).toFixed(1)} to ${(Math.max(...lastedMs) / 1_000).toFixed(1)} s, the last one ${(tookMs / 1_000).toFixed(1)} s after the first was opened`,
   );
   expect([load.wrong, load.failures]).toEqual([[], []]);
   expect(disturbed.count).toBeGreaterThan(500);
-  // What a busy machine adds by itself is allowed for.
-  expect(disturbed.p99Ms).toBeLessThan(2 * undisturbed.p99Ms + 50);
+  // What a busy machine adds by itself is allowed for, also when it is busier than it was before.
+  expect(disturbed.p99Ms).toBeLessThan(2 * Math.max(before.p99Ms, after.p99Ms) + 50);
   expect(Math.max(...lastedMs)).toBeLessThan(limits.requestTimeoutMs + limits.connectionsCheckingIntervalMs + limits.lingerMs + 4_000);
-  expect(performance.now() - startedMs).toBeLessThan(60_000);
 });
 
 /** Of four kinds: nothing at all, a request line that never ends, header fields without end, a body that never comes. */
-async function startDripping(i: number): Promise<{ ended: Promise<number> }> {
+async function startDripping(i: number, own: OwnLoop): Promise<{ ended: Promise<number> }> {
   const connection = await RawConnection.open(cluster.address);
   const startMs = performance.now();
   const starts = [
@@ -113,9 +116,10 @@ async function startDripping(i: number): Promise<{ ended: Promise<number> }> {
     if (drop !== undefined) connection.write(drop);
   }, 500);
   const ended = connection.ended().then(() => {
+    const lastedMs = own.answeredSince(startMs);
     clearInterval(dripping);
     connection.close();
-    return performance.now() - startMs;
+    return lastedMs;
   });
   return { ended };
 }

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { expect, vi } from 'vitest';
 import { SupervisedProcess } from '../../deploy/serve/supervised-process.ts';
+import { expectFullHouse, statusOf } from '../cluster/cluster-harness.ts';
 import type { Records } from '../data-sets.ts';
 import { ask, getRequest, percentEncode, RawConnection } from '../raw-http.ts';
 import '../cluster/compile-cache.ts';
@@ -42,14 +43,16 @@ export class HealingCluster {
     return join(this.folder, `data-${shard}`);
   }
 
-  /** Resolves when every slice has a holder. */
+  /** Resolves when every slice has all its holders: `--replicas` of the shards, which all have the same. */
   async start(options: { shards: number; argsOf: (shard: number) => readonly string[] }): Promise<void> {
     this.#argsOf = options.argsOf;
     for (let i = 0; i < options.shards; i++) this.addresses.push(`127.0.0.1:${await freePort()}`);
     await Promise.all(this.addresses.map(async (_, i) => await this.startShard(i)));
     this.#router = this.#child('router', ['router', '--members', this.addresses.join(','), '--port', '0', '--cache-size', '0']);
     this.routerAddress = `127.0.0.1:${await this.#router.start()}`;
-    await this.untilWhole();
+    const args = options.argsOf(0);
+    const replicas = Number(args[args.indexOf('--replicas') + 1]);
+    await vi.waitFor(async () => expectFullHouse(await statusOf(this.routerAddress), Math.min(replicas, options.shards)), waiting);
   }
 
   async startShard(shard: number): Promise<void> {
@@ -74,6 +77,7 @@ export class HealingCluster {
     return JSON.parse((await ask(this.addresses[shard]!, getRequest('/status'))).body.toString()) as CareStatus;
   }
 
+  /** Waits until every slice has a holder. */
   async untilWhole(): Promise<void> {
     await vi.waitFor(async () => {
       const status = JSON.parse((await ask(this.routerAddress, getRequest('/status'))).body.toString());

@@ -41,6 +41,13 @@ export class SlowDisk {
     else writeFileSync(join(this.#group, 'io.max'), `${this.#device} riops=${readsPerSecond ?? 'max'}`);
   }
 
+  /** Reads from the device by those that were added, so far. */
+  get readCount(): number {
+    const counts = readFileSync(join(this.#group, this.#isV1 ? 'blkio.throttle.io_serviced' : 'io.stat'), 'utf8');
+    const count = new RegExp(this.#isV1 ? `^${this.#device} Read (\\d+)` : `^${this.#device} .*rios=(\\d+)`, 'm').exec(counts);
+    return Number(count?.[1] ?? 0);
+  }
+
   close(): void {
     process.off('exit', this.#closeOnExit);
     for (const pid of this.#pids) {

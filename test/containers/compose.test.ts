@@ -1,6 +1,6 @@
 // The Compose file on a real engine: what a user gets from `docker compose up`. Skipped, with the reason, where no engine runs.
 
-import { execFile, execFileSync, spawnSync } from 'node:child_process';
+import { execFile, execFileSync, type SpawnSyncReturns, spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -117,9 +117,8 @@ describe.skipIf(!compose)('a cluster of containers', () => {
   });
 
   it('answers every key right after `up`, from three shards that do not run as root', async () => {
-    const { members } = await until((now) => isWhole(now, 3));
-    // Two copies of each slice.
-    expect(members.reduce((sum, { slicesKept }) => sum + slicesKept, 0)).toBe(2 * 256);
+    // Two copies of each slice; containers that came up one after the other may have placed over fewer members at first.
+    await until((now) => isWhole(now, 3) && now.members.reduce((sum, { slicesKept }) => sum + slicesKept, 0) === 2 * 256);
     expect(await wrongAnswers()).toEqual([]);
     const [container] = containers('shard');
     expect(execFileSync('docker', ['exec', container!, 'node', '-p', 'process.getuid()'], { encoding: 'utf8' }).trim()).toBe('1000');
@@ -128,8 +127,7 @@ describe.skipIf(!compose)('a cluster of containers', () => {
 
   it('takes two more shards in, and answers every key right from five', async () => {
     await up('up', '-d', '--no-build', '--no-recreate', '--scale', 'shard=5');
-    const { members } = await until((now) => isWhole(now, 5));
-    expect(members.every(({ slicesKept }) => slicesKept > 0)).toBe(true);
+    await until((now) => isWhole(now, 5) && now.members.every(({ slicesKept }) => slicesKept > 0));
     expect(await wrongAnswers()).toEqual([]);
   });
 
@@ -139,14 +137,12 @@ describe.skipIf(!compose)('a cluster of containers', () => {
     expect(await wrongAnswers()).toEqual([]);
   });
 
-  it('answers every key through nginx while one of two routers is killed', async () => {
-    const dockerfile =
-      'FROM node:26-bookworm-slim\nUSER root\nRUN apt-get update && apt-get install -y --no-install-recommends nginx-light\n';
-    const built = spawnSync('docker', ['build', '--network', 'host', '-t', nginxImage, '-'], {
-      input: `${dockerfile}CMD ["nginx", "-g", "daemon off;"]\n`,
-      encoding: 'utf8',
-    });
-    expect(built.status, built.stderr).toBe(0);
+  it('answers every key through nginx while one of two routers is killed', async ({ skip }) => {
+    const whyNone = whyNoNginx();
+    if (whyNone !== undefined) {
+      console.log(`containers: nginx before two routers: skipped, ${whyNone}`);
+      skip(whyNone);
+    }
     await up('--profile', 'two-routers', 'up', '-d', '--no-build', '--no-recreate');
     await untilAnswered(frontPort);
     const [router] = containers('router');
@@ -171,6 +167,20 @@ describe.skipIf(!compose)('a cluster of containers', () => {
     }
   });
 });
+
+/** Builds the image. What has to come from elsewhere for it may not be to be had; all that follows is ours. */
+function whyNoNginx(): string | undefined {
+  const build = (tag: string, dockerfile: string): SpawnSyncReturns<string> =>
+    spawnSync('docker', ['build', '--network', 'host', '-t', tag, '-'], { input: dockerfile, encoding: 'utf8' });
+  const probe = build(
+    `${nginxImage}-packages`,
+    'FROM node:26-bookworm-slim\nUSER root\nRUN apt-get update && apt-get install -y --no-install-recommends nginx-light\n',
+  );
+  if (probe.status !== 0) return `no image with nginx can be made here: ${probe.stderr.trim().split('\n').slice(-3).join(' ')}`;
+  const built = build(nginxImage, `FROM ${nginxImage}-packages\nCMD ["nginx", "-g", "daemon off;"]\n`);
+  expect(built.status, built.stderr).toBe(0);
+  return undefined;
+}
 
 function containers(service: string): string[] {
   const filters = [`label=com.docker.compose.project=${project}`, `label=com.docker.compose.service=${service}`].flatMap((filter) => [
