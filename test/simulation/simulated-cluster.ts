@@ -6,6 +6,8 @@
 // that was asked for; nobody holds three versions; no router binds an older version after it answered from a newer one, goes to a version that
 // not everybody has who should, or needs to bind a request anew, unless it stood still.
 
+import { Flights } from '../../router/flights.ts';
+import { HotAnswers } from '../../router/hot-answers.ts';
 import { chooseVersion } from '../../router/version-choice.ts';
 import { wantedOf } from '../../shard/current-watch.ts';
 import { decide } from '../../shard/decide.ts';
@@ -20,12 +22,13 @@ import { countSlices } from '../../shared/slice-ranges.ts';
 import type { StatusReport } from '../../shared/status-report.ts';
 import type { VersionUse } from '../../shared/version-use.ts';
 import { SimulatedData } from './simulated-data.ts';
+import { type LookupDecisions, realLookupDecisions } from './simulated-lookups.ts';
 import { SimulatedRouter, short } from './simulated-router.ts';
 import { SimulatedShard } from './simulated-shard.ts';
 import type { SimulatedVersion } from './simulated-version.ts';
 import { type Chance, fairWeather, VirtualClock, type Weather } from './virtual-world.ts';
 
-export type Decisions = {
+export type Decisions = LookupDecisions & {
   readonly decide: typeof decide;
   readonly followOwners: typeof followOwners;
   readonly followLeaving: typeof followLeaving;
@@ -40,9 +43,13 @@ export type Decisions = {
   readonly rebinds: boolean;
   /** What a batch is looked up in. */
   readonly findVersion: (versions: readonly SimulatedVersion[], id: string) => SimulatedVersion | undefined;
+  /** Answers, and keys on their way, by version and key. */
+  readonly newAnswers: () => HotAnswers;
+  readonly newFlights: () => Flights;
 };
 
 export const realDecisions: Decisions = {
+  ...realLookupDecisions,
   decide,
   followOwners,
   followLeaving,
@@ -54,7 +61,16 @@ export const realDecisions: Decisions = {
   wantedOf,
   rebinds: true,
   findVersion: (versions, id) => versions.find((version) => version.id === id),
+  newAnswers: () => new HotAnswers(hotAnswersSize),
+  newFlights: () => new Flights(),
 };
+
+/** What a member does with keys, while it answers polls as ever. `errs`: every other answer is none, or not of this key. */
+export const ailments = ['slow', 'silent', 'refuses', 'resets', 'errs', 'disowns'] as const;
+export type Ailment = (typeof ailments)[number];
+
+/** What comes of one key at one member; `late`: nothing, until its socket is given up. */
+export type KeyOutcome = { readonly answeredId: string } | 'not held' | 'refused' | 'reset' | 'wrong' | 'late';
 
 export type ClusterOptions = {
   readonly chance: Chance;
@@ -72,6 +88,9 @@ export type ClusterOptions = {
 
 /** As long as it takes the shards to forget who left and to have what they should. */
 const membersSteadyMs = 60_000;
+
+/** More than all that are asked for. */
+const hotAnswersSize = 65_536;
 
 /** Of the versions that a simulation cuts. */
 const sliceCountMost = 16;
@@ -115,6 +134,8 @@ export class SimulatedCluster {
   readonly blocked = new Set<string>();
   /** Such pairs over which every answer comes by so much later. */
   readonly slow = new Map<string, number>();
+  /** By address: what is the matter with its member. */
+  readonly ailing = new Map<string, Ailment>();
   /** Names that somebody takes for the owners, whatever is true. */
   readonly delusions = new Map<string, readonly string[]>();
   loadCount = 0;
@@ -208,6 +229,7 @@ export class SimulatedCluster {
     this.weather = fairWeather;
     this.blocked.clear();
     this.slow.clear();
+    this.ailing.clear();
     this.delusions.clear();
     this.#views.clear();
     for (const router of this.routers) router.goOn();
@@ -228,6 +250,27 @@ export class SimulatedCluster {
       const slowMs = this.slow.get(`${from} ${address}`) ?? (chance.happens(weather.late) ? chance.between(800, 15_000) : 0);
       if (slowMs > 0) clock.after(limits.pollDeadlineMs, () => poll.onSilence(false));
       clock.after(slowMs + chance.between(0.5, 30), () => poll.onReport(report));
+    });
+  }
+
+  /** Carries one key to a member; `onEnd` is called once. */
+  sendKey(key: { from: string; to: string; id: string; sliceIndex: number }, onEnd: (outcome: KeyOutcome) => void): void {
+    const { chance, clock } = this;
+    const ailment = this.ailing.get(key.to);
+    const stayUnanswered = (): void => clock.after(limits.socketSilentMs, () => onEnd('late'));
+    if (ailment === 'silent' || this.blocked.has(`${key.from} ${key.to}`)) return stayUnanswered();
+    clock.after(chance.between(0.2, 2), () => {
+      const shard = this.shards.get(key.to);
+      if (!shard && chance.happens(0.2)) return stayUnanswered();
+      if (!shard || ailment === 'refuses') return onEnd('refused');
+      if (ailment === 'resets' && chance.happens(0.5)) return onEnd('reset');
+      const answer = ailment === 'disowns' ? 'not held' : shard.answerAbsentKey(key.id, key.sliceIndex);
+      if (answer === key.id && !shard.has(key.id, key.sliceIndex))
+        this.fail(`${shard.name} answers from slice ${key.sliceIndex}, which it does not hold`);
+      const outcome = answer === 'not held' ? answer : { answeredId: answer };
+      clock.after(ailment === 'slow' ? chance.between(20, 900) : chance.between(0.2, 2), () =>
+        onEnd(ailment === 'errs' && chance.happens(0.5) ? 'wrong' : outcome),
+      );
     });
   }
 
@@ -325,6 +368,7 @@ export class SimulatedCluster {
       }
     }
     for (const router of this.routers) {
+      if (router.ejected.length > 0) return `${router.name} leaves ${router.ejected} alone`;
       if (router.version?.id !== id)
         return `${router.name} serves ${router.version ? short(router.version) : 'nothing'}, not ${id.slice(-3)}`;
       for (let i = 0; i < sliceCount; i++) {
