@@ -125,9 +125,11 @@ export class SimulatedLookups {
     this.#routesChangedMs = this.#nowMs;
   }
 
-  /** Of those that may be asked, the names of those that are left alone. */
-  get ejected(): readonly string[] {
-    return [...this.#lanes.values()].filter(({ health }) => health.isEjected).map(({ name }) => name);
+  /** The names of those that hold something of the version and are left alone. */
+  ejectedOf(version: RoutedVersion): readonly string[] {
+    const slices = Array.from({ length: version.sliceCount }, (_, i) => version.holdersOf(i as SliceIndex) as readonly Holder[]);
+    const ejected = [...this.#lanes.values()].filter((lane) => lane.health.isEjected && slices.some((holders) => holders.includes(lane)));
+    return ejected.map(({ name }) => name);
   }
 
   ask(version: RoutedVersion, sliceIndex: number, onEnd: (answeredId: string | undefined) => void): void {

@@ -51,6 +51,8 @@ export class SimulatedRouter {
   #answeredSequence = 0;
   /** Every slice of what it serves had a holder once. */
   wasWhole = false;
+  /** When it went to the version that it serves. */
+  servesSinceMs = 0;
   isGone = false;
   /** It stands still until then. */
   #stoppedUntilMs = 0;
@@ -84,9 +86,9 @@ export class SimulatedRouter {
     return this.#version;
   }
 
-  /** The members that it leaves alone. */
+  /** The members that it leaves alone, though it could ask them. */
   get ejected(): readonly string[] {
-    return this.#lookups.ejected;
+    return this.#version ? this.#lookups.ejectedOf(this.#version) : [];
   }
 
   get isStopped(): boolean {
@@ -203,7 +205,7 @@ export class SimulatedRouter {
   #isAnswered(version: RoutedVersion, sliceIndex: number): boolean {
     return lanesOf(version, sliceIndex).some((holder) => {
       this.#checkRoute(holder, version, sliceIndex);
-      return this.#cluster.shards.get(holder.address)?.has(version.id, sliceIndex);
+      return this.#cluster.shardAt(holder.address)?.has(version.id, sliceIndex);
     });
   }
 
@@ -261,8 +263,10 @@ export class SimulatedRouter {
   #serve(version: RoutedVersion): void {
     this.#cluster.note(`${this.name} serves version ${short(version)}`);
     if (this.#version) this.#cluster.hasSwitched(this, version);
+    else this.#cluster.hasStarted(this, version, { firstRoundDone: this.#poller.firstRoundDone });
     if (this.#version) this.#retiring = [...this.#retiring, this.#version];
     this.#version = version;
+    this.servesSinceMs = this.#cluster.clock.nowMs;
     this.#answers.serve(version.id);
   }
 }
