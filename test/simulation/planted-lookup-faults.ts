@@ -14,10 +14,11 @@ function seeing(change: (holder: Holder) => Holder): Decisions {
   return {
     ...real,
     chooseHolder: (holders, asked, before) => {
-      const placeOf = (lane: Holder | undefined): number => holders.findIndex((holder) => holder === lane);
+      const all: readonly (Holder | undefined)[] = holders;
       const changed = holders.map(change);
-      const chosen = real.chooseHolder(changed, changed[placeOf(asked)], changed[placeOf(before)]);
-      return holders[changed.findIndex((holder) => holder === chosen)];
+      const changedOf = (lane: Holder | undefined): Holder | undefined => changed[all.indexOf(lane)];
+      const chosen = real.chooseHolder(changed, changedOf(asked), changedOf(before));
+      return chosen && holders[changed.indexOf(chosen)];
     },
   };
 }

@@ -133,12 +133,15 @@ class Scenario {
     const { cluster } = this;
     if (cluster.shards.size < 3 || cluster.replicas < 2) return;
     const shard = this.#chance.oneOf([...cluster.shards.values()]);
+    // Without its grace nobody sees it leave.
+    if (shard.leaveGraceMs < limits.leaveGraceDefaultMs) return;
     cluster.loadsOnly = shard.name;
     // Where somebody died before, one death more may be one too many.
     if (this.#kind === 'graceful' && this.#chance.happens(0.5)) cluster.kill(shard);
     else shard.leave();
     cluster.clock.run(cluster.clock.nowMs + this.#chance.between(4_000, 9_000));
-    this.#startAgain(shard);
+    if (!shard.isGone) cluster.fail(`${shard.name} waits, though others have all that it has`);
+    this.#start(shard.name, this.#kind === 'listed' ? shard.address : undefined);
     cluster.clock.run(cluster.clock.nowMs + 20_000);
     const unsettled = cluster.unsettled();
     if (unsettled !== undefined) cluster.fail(`one started again, and then: ${unsettled}`);
@@ -189,6 +192,7 @@ class Scenario {
       () => this.#publishNew(),
       () => this.#publishNew(),
       () => this.#publishQuickly(),
+      () => this.#publishBesideStart(),
       () => this.#goBack(),
       () => this.#publishAgain(),
       () => this.#publishUnreadable(),
@@ -211,6 +215,14 @@ class Scenario {
   #publishNew(): void {
     const { data } = this.cluster;
     this.#publish('publish', data.add(this.#chance.oneOf([8, 16])).id);
+  }
+
+  /** A router starts while the new version is on its way. */
+  #publishBesideStart(): void {
+    this.#publishNew();
+    this.cluster.clock.after(this.#chance.between(0, 2_500), () => {
+      if (!this.#isQuiet) this.#restartRouter();
+    });
   }
 
   /** One after the other, before anybody can have loaded the first; sometimes the first one again. */

@@ -188,7 +188,8 @@ export class SimulatedCluster {
     const shard = new SimulatedShard(this, { name, address, incarnation: `start ${++this.#processCount}`, leaveGraceMs });
     this.shards.set(address, shard);
     this.#membersChangedMs = this.clock.nowMs;
-    const hasAlias = this.fixedAddresses.length === 0 && this.chance.happens(0.1);
+    const isNewAddress = address === `h${this.#processCount - 1}:1`;
+    const hasAlias = isNewAddress && this.chance.happens(0.1);
     if (hasAlias) this.aliases.set(`also ${this.#processCount}:1`, address);
     this.note(`${name} starts at ${address}${hasAlias ? ' and another address' : ''}`);
     return shard;

@@ -13,6 +13,10 @@ import { asMemberLane, SimulatedLookups } from './simulated-lookups.ts';
 import { SimulatedPoller } from './simulated-poller.ts';
 import type { Chance } from './virtual-world.ts';
 
+/** Of these keys the answers are kept; of those up to the second, asked again while they are on their way, one is sent. */
+const keptShareMax = 1 / 16;
+const joinedShareMax = 1 / 4;
+
 /** What is asked of a lane here. */
 type NamedLane = { readonly name: string; readonly address: string };
 
@@ -27,6 +31,7 @@ type Request = {
 /** What the product's table of keys on their way needs of one, and the versions of those that wait for it. */
 type Flight = {
   readonly key: string;
+  readonly share: number;
   readonly keyHash32: number;
   readonly version: RoutedVersion;
   nextFlight: KeyLookup | undefined;
@@ -125,10 +130,10 @@ export class SimulatedRouter {
     if (version.sequence < this.#answeredSequence) {
       this.#cluster.fail(`${this.name} binds version ${short(version)} after an answer of sequence ${this.#answeredSequence}`);
     }
-    const mayBeJoined = chance.happens(0.1);
-    if (mayBeJoined && (this.#findAnswer(version, share) || this.#join(version, share))) return;
+    if (share < keptShareMax && this.#findAnswer(version, share)) return;
+    if (share < joinedShareMax && this.#join(version, share)) return;
     version.pending++;
-    const flight = mayBeJoined ? this.#takeOff(version, share) : undefined;
+    const flight = share < joinedShareMax ? this.#takeOff(version, share) : undefined;
     const request = { share, wasWhole: this.wasWhole, isRebound: false, flight };
     clock.after(requestMs(chance), () => {
       // Its deadline passes meanwhile.
@@ -185,7 +190,8 @@ export class SimulatedRouter {
     if (flight) this.#flights.remove(asLookup(flight));
     if (answeredId === undefined) return;
     for (const id of [version.id, ...(flight?.followerIds ?? [])]) if (id !== answeredId) this.#isOfAnother({ id }, answeredId);
-    if (flight) this.#answers.meet(version.id, flight.key, flight.keyHash32, Buffer.from(answeredId), 0, answeredId.length);
+    if (flight && flight.share < keptShareMax)
+      this.#answers.meet(version.id, flight.key, flight.keyHash32, Buffer.from(answeredId), 0, answeredId.length);
   }
 
   #hasFailed(version: RoutedVersion, sliceIndex: number, request: Request): void {
@@ -272,7 +278,7 @@ export class SimulatedRouter {
 }
 
 function flightOf(version: RoutedVersion, share: number): Flight {
-  return { key: `${share}`, keyHash32: Math.round(share * 1_000), version, nextFlight: undefined, followerIds: [] };
+  return { key: `${share}`, share, keyHash32: Math.round(share * 1_000), version, nextFlight: undefined, followerIds: [] };
 }
 
 function asLookup(flight: Flight): KeyLookup {
