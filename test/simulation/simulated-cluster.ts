@@ -92,6 +92,10 @@ const membersSteadyMs = 60_000;
 /** More than all that are asked for. */
 const hotAnswersSize = 65_536;
 
+/** How wrong a host's clock may be, and whether it may be another way at the next start: minutes, and yes, as soon as a member table bears it. */
+const clockSkewMaxMs = 200;
+const clockIsSetAnew: boolean = false;
+
 /** Of the versions that a simulation cuts. */
 const sliceCountMost = 16;
 
@@ -245,7 +249,9 @@ export class SimulatedCluster {
   }
 
   clockSkewOf(name: string): number {
-    const skewMs = this.#skews.get(name) ?? this.chance.between(-200, 200);
+    const known = this.#skews.get(name);
+    const isSet = known === undefined || (clockIsSetAnew && this.chance.happens(0.5));
+    const skewMs = isSet ? this.chance.between(-clockSkewMaxMs, clockSkewMaxMs) : known;
     this.#skews.set(name, skewMs);
     return skewMs;
   }

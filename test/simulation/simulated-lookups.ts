@@ -2,9 +2,9 @@
 // member-lane.ts do with them over sockets is done here with one key a batch, and nothing waits in a queue.
 //
 // A key whose slice has a holder that is *in service* (not ejected, not late) from its first ask to its end, and answers, is answered, but where the
-// budget was used up, or two tries of it had gone to others already. For a try that fails, is late or finds its member ejected goes on
-// to another holder that is in service as long as there is one: so it comes to that one, or to two others before. Checked: no key fails while such a
-// holder has not been asked. That whoever answers is in service soon is checked by itself: all are, a while after the trouble has ended.
+// budget was used up, or two others had it already (a hedge that is refused is not made up for). For a try that fails or is late goes on to another
+// holder that is in service as long as there is one: so it comes to that one, or to two others before. Checked: no key fails while such a holder has
+// not been asked. That whoever answers is in service soon is checked by itself: all are, a while after the trouble has ended.
 
 import { chooseHolder, type Holder } from '../../router/holder-choice.ts';
 import { MemberHealth } from '../../router/member-health.ts';
@@ -357,7 +357,7 @@ export class SimulatedLookups {
   #fail(lookup: LookUp): void {
     if (lookup.isSettled || this.#options.isGone()) return;
     const areRoutesOld = this.#routesChangedMs < lookup.startedMs;
-    const wasTriedTwice = lookup.tries + lookup.outstanding >= limits.keyTriesMax || lookup.asks >= limits.keyAsksMax;
+    const wasTriedTwice = lookup.charged > 0 || lookup.tries + lookup.outstanding >= limits.keyTriesMax || lookup.asks >= limits.keyAsksMax;
     if (areRoutesOld && !wasTriedTwice && !lookup.wasOverBudget && !this.#stoodStillSince(lookup.startedMs)) {
       const inService = ({ isAvoided, inServiceSinceMs }: SimulatedLane): boolean => !isAvoided && inServiceSinceMs <= lookup.startedMs;
       const left = this.#holdersOf(lookup).find((lane) => inService(lane) && !lookup.asked.has(lane));

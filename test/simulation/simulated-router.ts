@@ -216,16 +216,16 @@ export class SimulatedRouter {
   }
 
   #checkRoute(holder: NamedLane, version: RoutedVersion, sliceIndex: number): void {
-    if (!this.#mayAsk(holder, version.id, sliceIndex))
+    if (!this.#mayAsk(holder.address, version.id, sliceIndex))
       this.#cluster.fail(`${this.name} asks ${holder.name} for slice ${sliceIndex} of ${short(version)}, which it does not report`);
   }
 
-  /** What its table says of the member: the slices it may be asked for. */
-  #mayAsk({ name, address }: NamedLane, id: string, sliceIndex: number): boolean {
-    const member = this.#table.find(name);
-    const slices = member?.report?.versions.find((version) => version.id === id)?.slices;
-    if (!member?.alive || !slices || member.address !== address) return false;
-    return includesSlice(slices.kept, sliceIndex) || includesSlice(slices.yielding, sliceIndex);
+  /** Somebody whom it knows to be at the address says that it has the slice. */
+  #mayAsk(address: string, id: string, sliceIndex: number): boolean {
+    return this.#table.members.some((member) => {
+      const slices = member.alive && member.address === address && member.report?.versions.find((version) => version.id === id)?.slices;
+      return slices && (includesSlice(slices.kept, sliceIndex) || includesSlice(slices.yielding, sliceIndex));
+    });
   }
 
   #versionsInUse(): readonly RoutedVersion[] {
