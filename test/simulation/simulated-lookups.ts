@@ -262,12 +262,12 @@ export class SimulatedLookups {
     const { lookup, sentMs } = attempt;
     const isProbe = attempt.isProbe && !attempt.isLate;
     const isAnswer = typeof outcome === 'object' || outcome === 'not held';
-    // Of a silence that fell into a standstill nothing is known.
-    const isSilence = outcome === 'late' && !(lane.load === 0 && this.#stoodStillSince(sentMs));
-    lane.truth.ended(nowMs, { isAnswer, isSilence, underWay: lane.load });
     let isEjected = false;
     if (isAnswer) lane.health.answered(nowMs, { latencyMs: nowMs - sentMs, isProbe });
     else isEjected = lane.health.failed(nowMs, { isSilence: outcome === 'late', isProbe });
+    // Of a silence that fell into a standstill nothing is known.
+    const isSilence = outcome === 'late' && !(this.#stoodStillSince(sentMs) && lane.health.silentForMs(nowMs) === 0);
+    lane.truth.ended(nowMs, { isAnswer, isSilence, underWay: lane.load });
     lane.isStalled = false;
     this.#follow(lane);
     if (freeOutcomes.has(outcome)) lookup.seen--;
