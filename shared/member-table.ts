@@ -28,6 +28,8 @@ export type Member = {
 export type KnownMember = Member & {
   /** When its report was asked for: what it says was true then, or later. */
   readonly reportAskedMs: number;
+  /** When the first report of its incarnation was asked for. */
+  readonly incarnationAskedMs: number;
   /** Since when it is known to leave; undefined: it stays. */
   readonly leavingSinceMs: number | undefined;
   /** It came and went too often: until then it should not be relied upon. */
@@ -42,6 +44,8 @@ type Returns = { readonly count: number; readonly heldOutUntilMs: number };
 export class MemberTable {
   readonly #members = new Map<string, MutableMember>();
   readonly #fixedAddresses: ReadonlySet<string>;
+  /** By address: the member whose process answered there last. */
+  readonly #lastNames = new Map<string, string>();
   readonly #returns = new Map<string, Returns>();
   #mostSilentSinceMs: number | undefined;
   /** Grows with each change of who is there, where, in which state, with which slices. */
@@ -84,10 +88,9 @@ export class MemberTable {
 
   /** The source lists these addresses at `nowMs`. */
   listed(addresses: readonly string[], nowMs: number): void {
-    // An address where another one answers now is not listed for the one that was there before.
-    const taken = new Set([...this.#members.values()].filter(({ alive }) => alive).map(({ address }) => address));
     for (const member of this.#members.values()) {
-      const isItsOwn = member.alive || !taken.has(member.address);
+      // An address where another one answered since, be it a second one of his, is not listed for the one that was there before.
+      const isItsOwn = (this.#lastNames.get(member.address) ?? member.name) === member.name;
       if (isItsOwn && addresses.includes(member.address)) member.lastListedMs = nowMs;
     }
   }
@@ -95,7 +98,7 @@ export class MemberTable {
   /** `report` came from `address` at `nowMs`, where it was asked for at `askedMs`. */
   answered(address: string, report: StatusReport, nowMs: number, askedMs: number = nowMs): void {
     const known = this.#members.get(report.name);
-    if (known?.report && !isNewer(report, known.report) && !takesOver(report, known, { address, nowMs, askedMs })) {
+    if (known?.report && !replaces(report, known as Heard, { address, nowMs, askedMs })) {
       // A report that was overtaken: alive all the same, if it is no older process.
       if (report.incarnation === known.report.incarnation && address === known.address) this.#touch(known, nowMs);
       return;
@@ -108,6 +111,7 @@ export class MemberTable {
     if (!known && !takesPlace && this.#members.size >= limits.membersMax) return;
     for (const member of before) this.#giveWay(member);
 
+    this.#lastNames.set(address, report.name);
     const returns = this.#countReturn(report, known, nowMs);
     // One process at a second address stays where it was found as long as it answers there: else it would move with each poll.
     const stays = known?.alive === true && known.report?.incarnation === report.incarnation && known.address !== address;
@@ -122,6 +126,7 @@ export class MemberTable {
       lastListedMs: nowMs,
       alive: true,
       reportAskedMs: askedMs,
+      incarnationAskedMs: known?.report?.incarnation === report.incarnation ? known.incarnationAskedMs : askedMs,
       leavingSinceMs: report.state === 'leaving' ? (wasLeaving ?? nowMs) : undefined,
       heldOutUntilMs: returns?.heldOutUntilMs ?? 0,
     });
@@ -159,6 +164,7 @@ export class MemberTable {
         this.#returns.set(member.name, { count: 0, heldOutUntilMs: nowMs });
       }
     }
+    for (const [address, name] of this.#lastNames) if (!this.#members.has(name)) this.#lastNames.delete(address);
     for (const [name, { heldOutUntilMs }] of this.#returns) {
       if (nowMs - heldOutUntilMs > limits.flapForgiveMs) this.#returns.delete(name);
     }
@@ -215,6 +221,7 @@ function silentMember(address: string): MutableMember {
     lastListedMs: 0,
     alive: false,
     reportAskedMs: Number.NEGATIVE_INFINITY,
+    incarnationAskedMs: Number.NEGATIVE_INFINITY,
     leavingSinceMs: undefined,
     heldOutUntilMs: 0,
   };
@@ -225,23 +232,25 @@ function isThere({ alive, lastAnswerMs }: Member, nowMs: number): boolean {
   return alive && nowMs - lastAnswerMs <= limits.memberSilentMs;
 }
 
-/**
- * Another process than the known one, which by its own clock started before it: clocks are set back. It counts when the known one cannot answer any
- * more: it was asked where that one was, after its last answer, or that one has been silent for long.
- */
-function takesOver(
-  { incarnation }: StatusReport,
-  known: KnownMember,
+type Heard = KnownMember & { readonly report: StatusReport };
+
+/** Whether a report, asked for at `address` at `askedMs`, counts in place of the known one. */
+function replaces(
+  report: StatusReport,
+  known: Heard,
   { address, nowMs, askedMs }: { address: string; nowMs: number; askedMs: number },
 ): boolean {
-  if (incarnation === known.report?.incarnation || askedMs <= known.lastAnswerMs) return false;
-  return address === known.address || nowMs - known.lastAnswerMs > limits.memberSilentMs;
+  if (report.incarnation === known.report.incarnation) return report.counter > known.report.counter;
+  // Of a process that was there before the known one was heard of.
+  if (askedMs < known.incarnationAskedMs) return false;
+  // Clocks are set back: another process counts, whenever it started by its own, when the known one cannot answer any more. It was asked where that one was, after
+  // its last answer; or that one has been silent for long.
+  const isAfter = askedMs > known.lastAnswerMs && (address === known.address || nowMs - known.lastAnswerMs > limits.memberSilentMs);
+  return isAfter || isLaterStart(report, known.report);
 }
 
-/** Of one incarnation the greater counter, of two the later start. */
-function isNewer(report: StatusReport, known: StatusReport): boolean {
-  if (report.incarnation === known.incarnation) return report.counter > known.counter;
-  return report.startedMs > known.startedMs || (report.startedMs === known.startedMs && report.incarnation > known.incarnation);
+function isLaterStart({ startedMs, incarnation }: StatusReport, known: StatusReport): boolean {
+  return startedMs > known.startedMs || (startedMs === known.startedMs && incarnation > known.incarnation);
 }
 
 function saysTheSame(report: StatusReport, known: StatusReport | undefined): boolean {

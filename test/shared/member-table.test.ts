@@ -66,6 +66,20 @@ describe('of two reports', () => {
 });
 
 describe('a member', () => {
+  test("that is dead is not listed by an address where another one answered since, be it that one's second", () => {
+    const table = new MemberTable();
+    table.answered('m:1', report(), 1);
+    table.silent('m:1', 2, true);
+    table.answered('n:1', report({ name: 'n', incarnation: 'other' }), 3);
+    table.answered('m:1', report({ name: 'n', incarnation: 'other', counter: 9 }), 4);
+    expect(table.find('n')!.address).toBe('n:1');
+    const laterMs = 5 + limits.memberAbsentMs;
+    table.listed(['m:1', 'n:1'], laterMs);
+    table.answered('n:1', report({ name: 'n', incarnation: 'other', counter: 10 }), laterMs);
+    table.forgetAbsent(laterMs);
+    expect(table.members.map(({ name }) => name)).toEqual(['n']);
+  });
+
   test('that starts again at another address is one member, there', () => {
     const table = new MemberTable();
     table.answered('m:1', report(), 1);

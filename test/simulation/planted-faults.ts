@@ -1,4 +1,18 @@
 // Faults to plant in the decisions, each one that somebody could make by an innocent change: the simulation must find every one of them.
+//
+// Here: rules 3, 7, 9 to 11, 15 to 17 of the protocol. In planted-rule-faults.ts: 1, 2, 5, 6, 8, 10, 16, 17. In planted-lookup-faults.ts: 19 and 21.
+// What is decided where the simulation does not come has a test of its own that fails with it:
+//
+//     rule  fault                                                  test
+//     2     an empty DNS answer empties the list                   test/shared/member-poller.test.ts: are found, and stay when the name has no address
+//     4     placement depends on the order of the names            test/shared/placement.test.ts: the order in which they are named changes nothing
+//     10    a hold-out does not double                             test/shared/member-table.test.ts: is held out for a time that doubles
+//     16    a router waits for ever for those who still load       test/router/version-choice.test.ts: waits for those who still load the newer one
+//     17    a batch holds keys of two versions                     test/router/lookup-engine.test.ts: keys of two versions never share a batch
+//     18    a shard without a version says that it is ready        test/shard/shard-server.test.ts: that finds nothing published is live but not ready
+//     18    a router that serves in part says that it is not       test/router/router.test.ts: from the first request on, also when not every slice has a holder
+//     20    a hedge before its time, beyond its budget             test/router/member-health.test.ts, failing-holders.test.ts, stopped-shard.test.ts
+//     21    probes do not wait longer each time                    test/router/member-health.test.ts
 
 import { candidatesOf } from '../../router/version-choice.ts';
 import type { DecisionInput } from '../../shard/decide.ts';

@@ -4,7 +4,7 @@ import { limits } from '../../shared/limits.ts';
 
 import { recallPlacement } from '../../shared/placement-memo.ts';
 import type { PublicationAct } from '../../shared/publications.ts';
-import { type Decisions, realDecisions, SimulatedCluster, Violation } from './simulated-cluster.ts';
+import { ailments, type Decisions, realDecisions, SimulatedCluster, Violation } from './simulated-cluster.ts';
 import type { SimulatedShard } from './simulated-shard.ts';
 import { chanceFrom } from './virtual-world.ts';
 
@@ -22,17 +22,29 @@ export type RunResult = {
  * `graceful`: shards come, leave and are restarted one after the other, nothing gets lost. `stormy`: they die as well, polls are lost or late, name
  * servers err, parts cannot reach each other. `listed`: the same with a fixed list, in which shards start again where they were.
  * `divided`: nobody dies, but each believes in owners of its own, which change all the time, and sees some of the others as they were long ago.
+ * `ailing`: members answer polls as ever, but keys late, wrongly, or not at all, and many keys are asked for.
  */
-type Kind = 'graceful' | 'stormy' | 'listed' | 'divided';
+const kinds = ['graceful', 'stormy', 'stormy', 'listed', 'divided', 'divided', 'ailing'] as const;
+export type Kind = (typeof kinds)[number];
 
 /** How long it is at the most until the next trouble. */
-const pauseMaxMs: Readonly<Record<Kind, number>> = { graceful: 40_000, stormy: 15_000, listed: 15_000, divided: 40_000 };
+const pauseMaxMs: Readonly<Record<Kind, number>> = {
+  graceful: 40_000,
+  stormy: 15_000,
+  listed: 15_000,
+  divided: 40_000,
+  ailing: 10_000,
+};
+
+/** As long as one that is well may be left alone: a router may be asked nothing for a while, and then probes when it is time. */
+const returnMaxMs = 60_000 + limits.probeDelayMaxMs * (1 + limits.probeJitter) + 10_000;
 
 /** As long as all may take to settle: a flapping member's longest time, and one that is forgotten. */
 const settleMaxMs = limits.flapHoldMaxMs + limits.placementFrozenMs + 2 * limits.memberAbsentMs;
 
-export function runScenario(seed: number, decisions: Decisions = realDecisions): RunResult {
-  const scenario = new Scenario(seed, decisions);
+/** `kind`: undefined: the seed chooses. */
+export function runScenario(seed: number, decisions: Decisions = realDecisions, kind?: Kind): RunResult {
+  const scenario = new Scenario(seed, decisions, kind);
   const { cluster } = scenario;
   const result = (violation: string | undefined): RunResult => ({
     violation,
@@ -58,11 +70,12 @@ class Scenario {
   #nameCount = 0;
   #isQuiet = false;
 
-  constructor(seed: number, decisions: Decisions) {
+  constructor(seed: number, decisions: Decisions, kind: Kind | undefined) {
     const chance = chanceFrom(seed);
     this.#chance = chance;
-    this.#kind = chance.oneOf<Kind>(['graceful', 'stormy', 'stormy', 'listed', 'divided', 'divided']);
-    this.#hasNews = this.#kind !== 'divided' && chance.happens(0.6);
+    const chosen = chance.oneOf<Kind>(kinds);
+    this.#kind = kind ?? chosen;
+    this.#hasNews = this.#kind !== 'divided' && this.#kind !== 'ailing' && chance.happens(0.6);
     const shardCount = chance.wholeBetween(3, 6);
     // With one replica all that keeps a slice is that somebody is careful.
     const replicas = this.#kind === 'divided' ? chance.oneOf([1, 1, 1, 2]) : chance.wholeBetween(1, 3);
@@ -102,21 +115,64 @@ class Scenario {
       clock.run(clock.nowMs + 5_000);
       const unsettled = cluster.unsettled();
       if (unsettled === undefined) break;
+      const alone = cluster.routers.find(({ ejected }) => ejected.length > 0);
+      if (alone && clock.nowMs - quietSinceMs > returnMaxMs) cluster.fail(`${alone.name} still leaves ${alone.ejected} alone`);
       if (clock.nowMs - quietSinceMs > settleMaxMs) cluster.fail(`not settled after ${settleMaxMs / 1_000} s: ${unsettled}`);
     }
     // What is settled stays so.
     clock.run(clock.nowMs + 3_000);
     const unsettled = cluster.unsettled();
     if (unsettled !== undefined) cluster.fail(`settled, and then not: ${unsettled}`);
-    if (this.#kind === 'listed') this.#bereave();
+    if (this.#kind === 'listed' && this.#chance.happens(0.7)) this.#bereave();
+    else if (this.#kind === 'stormy' && this.#chance.happens(0.4)) this.#flap();
+    else if (this.#chance.happens(0.4)) this.#restartInQuiet();
+  }
+
+  /** A process starts again under its name: nobody else moves anything, as long as others have what it had. */
+  #restartInQuiet(): void {
+    const { cluster } = this;
+    if (cluster.shards.size < 3 || cluster.replicas < 2) return;
+    const shard = this.#chance.oneOf([...cluster.shards.values()]);
+    // Without its grace nobody sees it leave.
+    if (shard.leaveGraceMs < limits.leaveGraceDefaultMs) return;
+    cluster.loadsOnly = shard.name;
+    // Where somebody died before, one death more may be one too many.
+    if (this.#kind === 'graceful' && this.#chance.happens(0.5)) cluster.kill(shard);
+    else shard.leave();
+    cluster.clock.run(cluster.clock.nowMs + this.#chance.between(4_000, 9_000));
+    if (!shard.isGone) cluster.fail(`${shard.name} waits, though others have all that it has`);
+    this.#start(shard.name, this.#kind === 'listed' ? shard.address : undefined);
+    cluster.clock.run(cluster.clock.nowMs + 20_000);
+    const unsettled = cluster.unsettled();
+    if (unsettled !== undefined) cluster.fail(`one started again, and then: ${unsettled}`);
+  }
+
+  /** Whoever dies and comes back again and again is not relied upon. */
+  #flap(): void {
+    const { cluster } = this;
+    if (cluster.shards.size < 3) return;
+    const { name } = this.#chance.oneOf([...cluster.shards.values()]);
+    for (let i = 0; i < 2; i++) {
+      cluster.kill([...cluster.shards.values()].find((shard) => shard.name === name)!);
+      cluster.clock.run(cluster.clock.nowMs + this.#chance.between(1_000, 4_000));
+      this.#start(name);
+      cluster.clock.run(cluster.clock.nowMs + 8_000);
+    }
+    const reliant = [...cluster.shards.values()].find((shard) => shard.name !== name && shard.ownerNames.includes(name));
+    if (reliant) cluster.fail(`${reliant.name} relies upon ${name}, which came and went twice`);
   }
 
   /** One of a fixed list dies for good: it stays a member, but others take what only it had. */
   #bereave(): void {
     const { cluster } = this;
     if (cluster.shards.size < 3) return;
-    cluster.kill(this.#chance.oneOf([...cluster.shards.values()]));
-    cluster.clock.run(cluster.clock.nowMs + limits.sliceOrphanedMs + 15_000);
+    const shard = this.#chance.oneOf([...cluster.shards.values()]);
+    cluster.kill(shard);
+    // It may come back.
+    cluster.loadsOnly = shard.name;
+    cluster.clock.run(cluster.clock.nowMs + limits.sliceOrphanedMs);
+    cluster.loadsOnly = undefined;
+    cluster.clock.run(cluster.clock.nowMs + 15_000);
     const missing = cluster.unanswered();
     if (missing !== undefined) cluster.fail(`one died, and nobody took over: ${missing}`);
   }
@@ -124,11 +180,19 @@ class Scenario {
   #trouble(): void {
     const common = [() => this.#rollingRestart(), () => this.#leave(1)];
     const growth = [() => this.#scaleOut(this.#chance.wholeBetween(1, 2)), () => this.#scaleOut(1), () => this.#leave(2)];
-    const storm = [() => this.#crash(), () => this.#changeWeather(), () => this.#changeWeather(), () => this.#block(), () => this.#block()];
+    const storm = [
+      () => this.#crash(),
+      () => this.#changeWeather(),
+      () => this.#changeWeather(),
+      () => this.#block(),
+      () => this.#block(),
+      () => this.#cutOff(),
+    ];
     const news = [
       () => this.#publishNew(),
       () => this.#publishNew(),
       () => this.#publishQuickly(),
+      () => this.#publishBesideStart(),
       () => this.#goBack(),
       () => this.#publishAgain(),
       () => this.#publishUnreadable(),
@@ -136,11 +200,13 @@ class Scenario {
     ];
     const routers = [() => this.#stopRouter(), () => this.#restartRouter(), () => this.#idleRouter()];
     const division = [() => this.#delude(), () => this.#deludePair(), () => this.#deludePair(), () => this.#slowDown()];
+    const illness = [() => this.#ail(1), () => this.#ail(1), () => this.#ail(3), () => this.#askMuch(), () => this.#errAll()];
     const choices = {
       graceful: [...common, ...growth],
       stormy: [...common, ...growth, ...growth, ...storm],
       listed: [...common, ...storm],
       divided: [...division, ...division, () => this.#leave(1), () => this.#scaleOut(1)],
+      ailing: [...illness, ...illness, () => this.#rollingRestart(), () => this.#crash()],
     };
     const changes = this.#hasNews ? [...news, ...(this.#kind === 'graceful' ? news : []), ...routers] : [];
     this.#chance.oneOf([...choices[this.#kind], ...changes])();
@@ -150,6 +216,14 @@ class Scenario {
   #publishNew(): void {
     const { data } = this.cluster;
     this.#publish('publish', data.add(this.#chance.oneOf([8, 16])).id);
+  }
+
+  /** A router starts while the new version is on its way. */
+  #publishBesideStart(): void {
+    this.#publishNew();
+    this.cluster.clock.after(this.#chance.between(0, 2_500), () => {
+      if (!this.#isQuiet) this.#restartRouter();
+    });
   }
 
   /** One after the other, before anybody can have loaded the first; sometimes the first one again. */
@@ -302,6 +376,49 @@ class Scenario {
     cluster.clock.after(this.#chance.between(1_000, 80_000), () => {
       for (const link of links) cluster.blocked.delete(link);
     });
+  }
+
+  /** Some members are ill for a while, as the keys show it that are sent to them. */
+  #ail(countMax: number): void {
+    const { cluster } = this;
+    const ailment = this.#chance.oneOf(ailments);
+    for (let i = this.#chance.wholeBetween(1, countMax); i > 0; i--) {
+      const { address, name } = this.#chance.oneOf([...cluster.shards.values()]);
+      cluster.ailing.set(address, ailment);
+      cluster.note(`${name} is ill: ${ailment}`);
+      cluster.clock.after(this.#chance.between(500, 30_000), () => cluster.ailing.delete(address));
+    }
+  }
+
+  /** Retries help little, and many would be sent. */
+  #errAll(): void {
+    const { cluster } = this;
+    for (const address of cluster.shards.keys()) {
+      cluster.ailing.set(address, 'errs');
+      cluster.clock.after(8_000, () => cluster.ailing.delete(address));
+    }
+    cluster.note('all err');
+    this.#askMuch();
+  }
+
+  /** For long enough to forget the others, or to take what was theirs. */
+  #cutOff(): void {
+    const { cluster } = this;
+    if (this.#kind !== 'stormy') return this.#block();
+    if (cluster.known.length > 0) cluster.cutOff(this.#chance.oneOf(cluster.known), this.#chance.between(15_000, 90_000));
+  }
+
+  /** So many keys for a while that what may be sent twice of them is soon used up. */
+  #askMuch(): void {
+    const { cluster } = this;
+    const untilMs = cluster.clock.nowMs + this.#chance.between(2_000, 8_000);
+    cluster.note('many keys are asked for');
+    const ask = (): void => {
+      if (cluster.clock.nowMs > untilMs || this.#isQuiet) return;
+      for (const router of cluster.routers) router.ask(this.#chance.share());
+      cluster.clock.after(10, ask);
+    };
+    ask();
   }
 
   /** Somebody's owners are others from now on: as if it had been told of members that nobody else knows, or not of some. */

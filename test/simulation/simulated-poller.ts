@@ -83,7 +83,13 @@ export class SimulatedPoller {
     };
     cluster.send(self, address, {
       use: versionUse && { ...versionUse(), seen: table.reportFrom(address) },
-      onReport: (report: StatusReport) => end(() => table.answered(address, report, cluster.clock.nowMs, askedMs)),
+      onReport: (report: StatusReport) =>
+        end(() => {
+          const known = table.find(report.name);
+          const before = known && { ...known };
+          table.answered(address, report, cluster.clock.nowMs, askedMs);
+          cluster.hasHeard(self, table, before, report);
+        }),
       onSilence: (refused: boolean) => end(() => table.silent(address, cluster.clock.nowMs, refused, askedMs)),
     });
   }

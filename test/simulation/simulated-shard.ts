@@ -68,6 +68,11 @@ export class SimulatedShard {
     return (this.#owners.inForce ?? []).map(({ name }) => name);
   }
 
+  /** How many members stay, for all that it has heard. */
+  get stayingKnownCount(): number {
+    return this.#table.members.filter(({ report, leavingSinceMs }) => report && leavingSinceMs === undefined).length;
+  }
+
   find(id: string): SimulatedVersion | undefined {
     return this.versions.find((version) => version.id === id);
   }
@@ -241,6 +246,7 @@ export class SimulatedShard {
       nowMs: clock.nowMs,
     });
     this.#decisions.set(version.id, decision);
+    this.#cluster.hasDecided(this, version, members, decision);
     for (const i of decision.keep) version.become(i, 'kept');
     for (const i of decision.yield) version.become(i, 'yielding');
     for (const i of decision.free) {
@@ -273,7 +279,7 @@ export class SimulatedShard {
       // What was loaded for a version that is dropped meanwhile is nothing.
       if (data.isDamaged(version.id, sliceIndex)) this.#failed(version, sliceIndex);
       else version.become(sliceIndex, 'kept');
-      this.#cluster.hasLoaded();
+      this.#cluster.hasLoaded(this, version, sliceIndex);
       this.#follow();
     });
   }
