@@ -28,7 +28,7 @@ beforeEach(async () => {
     shards.push(shard);
   }
   const members = shards.map((shard) => shard.address).join(',');
-  const args = ['router', '--members', members, '--port', '0', '--drain', '0s', '--deadline', '10s', '--log-level', 'silent'];
+  const args = ['router', '--members', members, '--port', '0', '--drain', '0s', '--deadline', '4s', '--log-level', 'silent'];
   router = new SupervisedProcess({ title: 'router', args, onDeath: (message) => deaths.push(message) });
   address = `127.0.0.1:${await router.start()}`;
 });
@@ -87,13 +87,13 @@ async function watch(forMs: number): Promise<number> {
   return residentBytes;
 }
 
-test.each([
-  ['plain', ''],
-  ['over Node’s parser', 'TE: trailers\r\n'],
-])('100 clients that ask for 64 MiB each and do not read, %s', { timeout: 120_000 }, async (_, fields) => {
-  for (let i = 0; i < 100; i++) askAndStall(mgetOfEight(i).replace('\r\n', `\r\n${fields}`));
+/** Every second client's requests go by Node's own parser. */
+const fieldsOf = (i: number): string => (i % 2 === 0 ? '' : 'TE: trailers\r\n');
+
+test('100 clients that ask for 64 MiB each and do not read', { timeout: 120_000 }, async () => {
+  for (let i = 0; i < 100; i++) askAndStall(mgetOfEight(i).replace('\r\n', `\r\n${fieldsOf(i)}`));
   // Beyond the deadline, when all is written.
-  const residentBytes = await watch(12_000);
+  const residentBytes = await watch(6_000);
   expect(residentBytes).toBeLessThan(residentMax);
   const { bytes, bytesMax } = await due();
   expect(bytes).toBeGreaterThan(bytesMax / 4);
@@ -105,12 +105,9 @@ test.each([
   expect((await due()).stalled).toBeGreaterThan(0);
 });
 
-test.each([
-  ['plain', ''],
-  ['over Node’s parser', 'TE: trailers\r\n'],
-])('large values that a client does not take, %s, and what others are told', { timeout: 120_000 }, async (_, fields) => {
-  for (let i = 0; i < 300; i++) askAndStall(`GET /get?key=large-${i} HTTP/1.1\r\nHost: t\r\n${fields}\r\n`);
-  expect(await watch(6_000)).toBeLessThan(residentMax);
+test('large values that a client does not take, and what others are told', { timeout: 120_000 }, async () => {
+  for (let i = 0; i < 300; i++) askAndStall(`GET /get?key=large-${i} HTTP/1.1\r\nHost: t\r\n${fieldsOf(i)}\r\n`);
+  expect(await watch(5_000)).toBeLessThan(residentMax);
   const { bytes, bytesMax } = await due();
   expect(bytes).toBeGreaterThan(bytesMax / 2);
   const refused = await ask(address, getRequest('/get?key=large'));
