@@ -30,6 +30,8 @@ export abstract class KeyLookup extends WheelEntry {
   outstanding = 0;
   /** Owned by the engine: how often it was queued, not counting repetitions that the shard asked for. */
   asks = 0;
+  /** Owned by the engine: how often it was taken out of the queue of a lane that stood still, for another one. */
+  moves = 0;
   /** Owned by the engine: how many members failed to answer it. */
   tries = 0;
   /** Owned by the engine: the member that was asked last, and the one before. */

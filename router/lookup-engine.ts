@@ -374,7 +374,7 @@ export class LookupEngine {
     for (const lookup of this.#takeApart(lane, [entry])) {
       if (--lookup.outstanding > 0) continue;
       const other =
-        lookup.asks < limits.keyAsksMax ? chooseHolder(lookup.version.holdersOf(lookup.sliceIndex), lane, lookup.previousLane) : undefined;
+        lookup.moves < limits.keyMovesMax ? chooseHolder(lookup.version.holdersOf(lookup.sliceIndex), lane, lookup.previousLane) : undefined;
       if (!other?.hasRoom || other.isFullFor(lookup)) {
         this.#refuse(lookup);
         continue;
@@ -385,8 +385,10 @@ export class LookupEngine {
     }
   }
 
-  /** It was in the queue of the lane and never left: should the one that gets it now fail, it may come back. */
+  /** It was in the queue of the lane and never left: that was no ask, and should the one that gets it now fail, it may come back. */
   #forget(lookup: KeyLookup, lane: MemberLane): void {
+    lookup.asks--;
+    lookup.moves++;
     if (lookup.lastLane === lane) {
       lookup.lastLane = lookup.previousLane;
       lookup.previousLane = undefined;
@@ -563,7 +565,7 @@ export class LookupEngine {
     if (lane.waiting === 0) return;
     for (const lookup of this.#takeApart(lane, lane.takeWaiting())) {
       const other =
-        lookup.asks < limits.keyAsksMax ? chooseHolder(lookup.version.holdersOf(lookup.sliceIndex), lane, undefined) : undefined;
+        lookup.moves < limits.keyMovesMax ? chooseHolder(lookup.version.holdersOf(lookup.sliceIndex), lane, undefined) : undefined;
       if (other && !other.isAvoided && !other.isFullFor(lookup)) {
         lookup.outstanding--;
         this.counts.moved++;

@@ -386,6 +386,8 @@ export const limits = {
   keyTriesMax: 2,
   /** Times that one key is queued at all, those that nobody has seen included: refusals end too. */
   keyAsksMax: 4,
+  /** Times that one key is taken out of a queue for another one, in which it costs nothing to wait: members that falter by turns do not pass it on for ever. */
+  keyMovesMax: 8,
   /** A batch is late after its member's own quantile of latency ... */
   hedgeQuantile: 0.95,
   /** ... but never before: below it lies what a collection of garbage or a busy core costs anyway. */
