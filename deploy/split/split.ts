@@ -8,6 +8,7 @@
 // records, the slice count and the rules for lines only; not on workers, chunks, or how the input came. Whatever fails, what is
 // published stays as it was, and the temporary folder goes.
 
+import { hash } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { limits } from '../../shared/limits.ts';
 import type { Totals } from '../../shared/manifest.ts';
@@ -83,8 +84,9 @@ async function runPasses(
   settings: SplitSettings,
 ): Promise<Timed> {
   const startedMs = performance.now();
+  const phasesToCome = sealPerRead(digestRate());
   const onProgress: SplitOptions['onProgress'] = (progress) => {
-    options.onProgress?.(progress.phase === 'read' ? { ...progress, phasesToCome: limits.splitSealPerRead } : progress);
+    options.onProgress?.(progress.phase === 'read' ? { ...progress, phasesToCome } : progress);
   };
   const passes = new SplitPasses({ inputs, folder, versionDir, settings, options: { ...options, onProgress } });
   try {
@@ -134,6 +136,19 @@ async function publishSealed(
       total: (endedMs - startedMs) / 1_000,
     },
   };
+}
+
+/** How long the second pass takes beside the first one, where so many bytes a second can be digested. */
+export function sealPerRead(digestBytesPerSecond: number): number {
+  return limits.splitSealPerRead + limits.splitDigestPerRead / (digestBytesPerSecond / 1e9);
+}
+
+/** Of SHA-256 on this processor, in bytes a second: it differs by four between those in use. Takes some milliseconds. */
+function digestRate(): number {
+  const bytes = Buffer.alloc(limits.splitDigestProbeSize);
+  const startedMs = performance.now();
+  hash('sha256', bytes);
+  return (1_000 * bytes.length) / (performance.now() - startedMs);
 }
 
 /** What the spill files will take, and with them the slices, whose room they make: what is known of it before. */
