@@ -374,7 +374,9 @@ export class LookupEngine {
     for (const lookup of this.#takeApart(lane, [entry])) {
       if (--lookup.outstanding > 0) continue;
       const other =
-        lookup.moves < limits.keyMovesMax ? chooseHolder(lookup.version.holdersOf(lookup.sliceIndex), lane, lookup.previousLane) : undefined;
+        lookup.moves < limits.keyMovesMax
+          ? chooseHolder(lookup.version.holdersOf(lookup.sliceIndex), lane, lookup.previousLane)
+          : undefined;
       if (!other?.hasRoom || other.isFullFor(lookup)) {
         this.#refuse(lookup);
         continue;
