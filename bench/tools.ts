@@ -2,7 +2,7 @@
 
 import { execFileSync, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -54,10 +54,17 @@ http {
     execFileSync('nginx', ['-p', folder, '-e', join(folder, 'nginx.log'), '-c', config, ...args], { env: withSbin() });
   };
   nginx();
-  await untilListening(port);
-  const masterPid = Number(readFileSync(pidFile, 'utf8'));
-  const [workerPid] = childrenOf(masterPid);
-  return { address: `127.0.0.1:${port}`, workerPid: workerPid!, stop: () => nginx('-s', 'stop') };
+  return { address: `127.0.0.1:${port}`, workerPid: await nginxWorker(pidFile), stop: () => nginx('-s', 'stop') };
+}
+
+/** nginx listens before it is a daemon, writes the file as one, and only then starts its worker: a connection proves neither. */
+async function nginxWorker(pidFile: string): Promise<number> {
+  for (const startedMs = performance.now(); performance.now() - startedMs < startMsMax; await pause(5)) {
+    const masterPid = existsSync(pidFile) ? Number.parseInt(readFileSync(pidFile, 'utf8'), 10) : Number.NaN;
+    const [workerPid] = Number.isNaN(masterPid) ? [] : childrenOf(masterPid);
+    if (workerPid !== undefined) return workerPid;
+  }
+  throw new Error(`nginx has no worker after ${startMsMax} ms`);
 }
 
 /** A port of this machine on which nobody listens just now. */
