@@ -1,4 +1,4 @@
-import { promises as dns } from 'node:dns';
+import nodeDns, { promises as dns } from 'node:dns';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { MemberPoller } from '../../shared/member-poller.ts';
 import { parseMemberSource } from '../../shared/member-source.ts';
@@ -71,6 +71,26 @@ describe.each([
     say = shards;
     await vi.waitFor(() => expect([alive(), poller!.firstRoundDone]).toEqual([found, true]), waiting);
   });
+});
+
+test.each(['EAI_AGAIN', 'ENOTFOUND'])('a listed member whose name gives %s is one that does not answer, and no trouble', async (code) => {
+  const { lookup: lookupOfSockets } = nodeDns;
+  let names = 0;
+  const failing = (_host: string, _options: unknown, callback: (error: Error) => void): void => {
+    names++;
+    setImmediate(() => callback(Object.assign(new Error(`getaddrinfo ${code}`), { code })));
+  };
+  Object.assign(nodeDns, { lookup: failing });
+  try {
+    start(`${shards[0]!.address},shard.test:7070`);
+    await vi.waitFor(() => expect(poller!.firstRoundDone).toBe(true), waiting);
+    expect(names).toBeGreaterThan(0);
+    expect(alive()).toEqual(['a']);
+    expect(poller!.table.members.map(({ name }) => name)).toEqual(['a', 'shard.test:7070']);
+    expect(troubles).toEqual([]);
+  } finally {
+    Object.assign(nodeDns, { lookup: lookupOfSockets });
+  }
 });
 
 test('a poll afresh asks once more, also when one is under way', async () => {
