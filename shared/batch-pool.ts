@@ -12,6 +12,7 @@ import { batchContentType } from './batch-wire.ts';
 import { type Connector, isConnectTimeout, isRefused, openConnector } from './http-client.ts';
 import { limits } from './limits.ts';
 import { type Outgoing, sendOutgoing } from './outgoing.ts';
+import { readShared } from './shared-read.ts';
 
 /**
  * Why a batch has no reply. `refused`: nobody listens, so nothing was written; `reset`: a connection that had served before ended without a
@@ -128,7 +129,7 @@ class BatchSocket {
 
   #opened(socket: Socket): void {
     this.#socket = socket;
-    socket.on('data', (chunk: Buffer) => this.#receive(chunk));
+    readShared(socket, (bytes, size) => this.#receive(bytes, size));
     for (const event of ['error', 'end', 'close']) socket.on(event, () => this.#end(this.#isUnheard ? 'reset' : 'broken'));
     socket.on('timeout', () => this.#silent(socket));
     socket.setTimeout(limits.socketSilentMs);
@@ -146,11 +147,14 @@ class BatchSocket {
     sendOutgoing(socket, batch.head, batch.request);
   }
 
-  #receive(chunk: Buffer): void {
+  #receive(bytes: Buffer, size: number): void {
     // Nobody has asked for it.
     if (!this.#batch) return this.#end('wrong');
-    this.#size += chunk.length;
-    this.#pieces.push(chunk);
+    // The receiver's: not a piece of a pool, which would live as long as the longest of its neighbours.
+    const piece = Buffer.allocUnsafeSlow(size);
+    bytes.copy(piece, 0, 0, size);
+    this.#size += size;
+    this.#pieces.push(piece);
     this.#head ??= this.#readHead();
     if (this.#head && this.#size >= this.#head.end) this.#complete(this.#head);
   }

@@ -115,6 +115,8 @@ export const limits = {
   serverKeepAliveSlackMs: 1_000,
   /** Header fields of a plain GET: twice what browsers send; more is for Node's parser. A connection remembers them. */
   plainFieldsSizeMax: 2 * KiB,
+  /** All sockets are read into one buffer of this size, which is what Node would make for each read. */
+  readBufferSize: 64 * KiB,
   retryAfterSeconds: 1,
   /**
    * Memory of answers that are due, in bytes: replies of shards, and what clients have not taken. Eight answers to `/mget` as large as there are; in a router

@@ -18,6 +18,7 @@ import type { Memory, OwedMemory } from './owed-memory.ts';
 import { readPlainGet } from './plain-get.ts';
 import { type PlainPost, readPlainPost } from './plain-post.ts';
 import { type ProblemText, problemText } from './problem-response.ts';
+import { readAsStream, readShared } from './shared-read.ts';
 
 /** One plain POST, to be answered by exactly one call. */
 export interface PostExchange {
@@ -77,7 +78,6 @@ export class PlainConnection implements GetExchange, PostExchange {
     this.#socket = socket;
     this.#owner = owner;
     const events: readonly [string, (...args: never[]) => void][] = [
-      ['data', (chunk: Buffer) => this.#receive(chunk)],
       ['drain', () => this.#drained()],
       ['end', () => this.#end()],
       // What goes wrong with a client's socket concerns nobody else: it closes.
@@ -92,8 +92,10 @@ export class PlainConnection implements GetExchange, PostExchange {
       ],
     ];
     for (const [event, listener] of events) socket.on(event, listener as () => void);
+    readShared(socket, (bytes, size) => this.#receive(bytes, size));
     this.#unsubscribe = () => {
       for (const [event, listener] of events) socket.removeListener(event, listener as () => void);
+      readAsStream(socket);
     };
   }
 
@@ -147,12 +149,13 @@ export class PlainConnection implements GetExchange, PostExchange {
     this.#answered();
   }
 
-  #receive(chunk: Buffer): void {
+  /** The bytes are somebody else's when it returns. */
+  #receive(bytes: Buffer, size: number): void {
     this.#quietLooks = 0;
-    if (this.#partial) return this.#fill(this.#partial, chunk);
+    if (this.#partial) return this.#fill(this.#partial, copyOf(bytes, size));
     const isFree = this.#held === '' && !this.#isAnswering && !this.#socket.writableNeedDrain;
-    if (isFree && chunk[0] === letterP && this.#readPost(chunk)) return;
-    this.#held += chunk.toString('latin1');
+    if (isFree && bytes[0] === letterP && this.#readPost(copyOf(bytes, size))) return;
+    this.#held += bytes.toString('latin1', 0, size);
     this.#read();
   }
 
@@ -264,6 +267,10 @@ export class PlainConnection implements GetExchange, PostExchange {
     this.#clientEnded = true;
     if (!this.#isAnswering) this.#socket.end();
   }
+}
+
+function copyOf(bytes: Buffer, size: number): Buffer {
+  return Buffer.from(bytes.subarray(0, size));
 }
 
 const problemTexts = new Map<ErrorCode, ProblemText>();
