@@ -387,6 +387,11 @@ export class LookupEngine {
     }
   }
 
+  /** Who has failed to answer it, and would fail it for good: one that is only late is worth waiting for, one that is ejected is not. */
+  #failedBefore(lane: MemberLane, { tries, previousLane }: KeyLookup): MemberLane | undefined {
+    return tries > 0 && !lane.health.isEjected ? previousLane : undefined;
+  }
+
   /** It was in the queue of the lane and never left: that was no ask, and should the one that gets it now fail, it may come back. */
   #forget(lookup: KeyLookup, lane: MemberLane): void {
     lookup.asks--;
@@ -567,7 +572,9 @@ export class LookupEngine {
     if (lane.waiting === 0) return;
     for (const lookup of this.#takeApart(lane, lane.takeWaiting())) {
       const other =
-        lookup.moves < limits.keyMovesMax ? chooseHolder(lookup.version.holdersOf(lookup.sliceIndex), lane, undefined) : undefined;
+        lookup.moves < limits.keyMovesMax
+          ? chooseHolder(lookup.version.holdersOf(lookup.sliceIndex), lane, this.#failedBefore(lane, lookup))
+          : undefined;
       if (other && !other.isAvoided && !other.isFullFor(lookup)) {
         lookup.outstanding--;
         this.counts.moved++;
