@@ -387,9 +387,9 @@ export class LookupEngine {
     }
   }
 
-  /** Who has failed to answer it, and would fail it for good: one that is only late is worth waiting for, one that is ejected is not. */
-  #failedBefore(lane: MemberLane, { tries, previousLane }: KeyLookup): MemberLane | undefined {
-    return tries > 0 && !lane.health.isEjected ? previousLane : undefined;
+  /** Who has the key as well, or has failed to answer it and would fail it for good: one that is only late is worth waiting for, one that is ejected is not. */
+  #askedBefore(lane: MemberLane, { outstanding, tries, previousLane }: KeyLookup): MemberLane | undefined {
+    return outstanding > 1 || (tries > 0 && !lane.health.isEjected) ? previousLane : undefined;
   }
 
   /** It was in the queue of the lane and never left: that was no ask, and should the one that gets it now fail, it may come back. */
@@ -573,7 +573,7 @@ export class LookupEngine {
     for (const lookup of this.#takeApart(lane, lane.takeWaiting())) {
       const other =
         lookup.moves < limits.keyMovesMax
-          ? chooseHolder(lookup.version.holdersOf(lookup.sliceIndex), lane, this.#failedBefore(lane, lookup))
+          ? chooseHolder(lookup.version.holdersOf(lookup.sliceIndex), lane, this.#askedBefore(lane, lookup))
           : undefined;
       if (other && !other.isAvoided && !other.isFullFor(lookup)) {
         lookup.outstanding--;
