@@ -97,8 +97,9 @@ class BatchSocket {
   readonly #events: { readonly onIdle: () => void; readonly onEnd: () => void };
   #socket: Socket | undefined;
   #batch: Batch | undefined;
+  /** Of the reply: as long as its head is not whole what has come, then room for all of it. */
+  #reply: Buffer = nothing;
   /** What has come of the reply. */
-  #pieces: Buffer[] = [];
   #size = 0;
   /** Of the reply, once it is known. */
   #head: ReplyHead | undefined;
@@ -150,31 +151,39 @@ class BatchSocket {
   #receive(bytes: Buffer, size: number): void {
     // Nobody has asked for it.
     if (!this.#batch) return this.#end('wrong');
-    // The receiver's: not a piece of a pool, which would live as long as the longest of its neighbours.
-    const piece = Buffer.allocUnsafeSlow(size);
-    bytes.copy(piece, 0, 0, size);
+    const sizeBefore = this.#size;
     this.#size += size;
-    this.#pieces.push(piece);
-    this.#head ??= this.#readHead();
-    if (this.#head && this.#size >= this.#head.end) this.#complete(this.#head);
+    if (this.#head) {
+      // More than the reply: nothing can be known of what it is.
+      if (this.#size > this.#head.end) return this.#end('wrong');
+      bytes.copy(this.#reply, sizeBefore, 0, size);
+    } else if (!this.#begin(sizeBefore === 0 ? bytes.subarray(0, size) : Buffer.concat([this.#reply, bytes.subarray(0, size)]))) return;
+    if (this.#size === this.#head!.end) this.#complete(this.#head!);
   }
 
-  /** Undefined when it is not whole yet, or no head at all: then this is the end. */
-  #readHead(): ReplyHead | undefined {
-    if (this.#pieces.length > 1) this.#pieces = [Buffer.concat(this.#pieces, this.#size)];
-    const head = readReplyHead(this.#pieces[0]!, this.#knownHead);
-    if (head && head !== 'wrong' && head.end - head.bodyAt <= replySizeMax) return head;
-    if (head || this.#size > limits.replyHeadSizeMax) this.#end('wrong');
-    return undefined;
+  /** `start` is what has come of the reply, in a buffer that is not ours. False when it has no whole head yet, or is no reply: then this is the end. */
+  #begin(start: Buffer): boolean {
+    const head = readReplyHead(start, this.#knownHead);
+    if (head === undefined && start.length <= limits.replyHeadSizeMax) {
+      this.#reply = Buffer.from(start);
+      return false;
+    }
+    if (head === undefined || head === 'wrong' || start.length > head.end || head.end - head.bodyAt > replySizeMax) {
+      this.#end('wrong');
+      return false;
+    }
+    this.#head = head;
+    // Of its own, since it goes to the receiver: a piece of a pool would live as long as the longest of its neighbours.
+    this.#reply = Buffer.allocUnsafeSlow(head.end);
+    start.copy(this.#reply);
+    return true;
   }
 
   #complete(head: ReplyHead): void {
-    const bytes = this.#pieces.length === 1 ? this.#pieces[0]! : Buffer.concat(this.#pieces, this.#size);
+    const reply = this.#reply;
     const batch = this.#batch!;
-    // More than the reply: nothing can be known of what it is.
-    if (this.#size > head.end) return this.#end('wrong');
     this.#batch = undefined;
-    this.#pieces = [];
+    this.#reply = nothing;
     this.#size = 0;
     this.#knownHead = head;
     this.#head = undefined;
@@ -182,7 +191,7 @@ class BatchSocket {
     this.#idleSinceMs = performance.now();
     if (head.isLast) this.#end('broken');
     else this.#events.onIdle();
-    if (head.isAnswer) batch.callbacks.onReply(bytes.subarray(head.bodyAt, head.end));
+    if (head.isAnswer) batch.callbacks.onReply(reply.subarray(head.bodyAt, head.end));
     else batch.callbacks.onFailure('wrong');
   }
 
@@ -223,6 +232,7 @@ type ReplyHead = {
 };
 
 const headEnd = '\r\n\r\n';
+const nothing = Buffer.alloc(0);
 
 /** Undefined when there is not all of it yet; `wrong` when it is not a head that a shard sends. */
 function readReplyHead(bytes: Buffer, known: ReplyHead | undefined): ReplyHead | 'wrong' | undefined {
