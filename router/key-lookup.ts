@@ -37,6 +37,8 @@ export abstract class KeyLookup extends WheelEntry {
   /** Owned by the engine: the member that was asked last, and the one before. */
   lastLane: MemberLane | undefined = undefined;
   previousLane: MemberLane | undefined = undefined;
+  /** Owned by the engine: the member that has failed to answer it; a second one ends it. */
+  failedLane: MemberLane | undefined = undefined;
   #settled = false;
   #leader: KeyLookup | undefined = undefined;
   #followers: KeyLookup[] | undefined = undefined;

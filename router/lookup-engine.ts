@@ -388,8 +388,9 @@ export class LookupEngine {
   }
 
   /** Who has the key as well, or has failed to answer it and would fail it for good: one that is only late is worth waiting for, one that is ejected is not. */
-  #askedBefore(lane: MemberLane, { outstanding, tries, previousLane }: KeyLookup): MemberLane | undefined {
-    return outstanding > 1 || (tries > 0 && !lane.health.isEjected) ? previousLane : undefined;
+  #askedBefore(lane: MemberLane, { outstanding, failedLane, lastLane, previousLane }: KeyLookup): MemberLane | undefined {
+    if (outstanding > 1) return lastLane === lane ? previousLane : lastLane;
+    return lane.health.isEjected ? undefined : failedLane;
   }
 
   /** It was in the queue of the lane and never left: that was no ask, and should the one that gets it now fail, it may come back. */
@@ -505,11 +506,16 @@ export class LookupEngine {
   /** The last of its attempts decides: another holder, or the end. */
   #attemptFailed(lane: MemberLane, lookup: KeyLookup, { code, isFree, isSeen, isReset }: FailedAttempt): void {
     lookup.outstanding--;
-    if (isSeen) lookup.tries++;
+    if (isSeen) {
+      lookup.tries++;
+      lookup.failedLane = lane;
+    }
     if (lookup.isSettled || lookup.outstanding > 0) return;
     if (lookup.tries >= limits.keyTriesMax || lookup.asks >= limits.keyAsksMax) return lookup.settleFailed(code);
     const holders = lookup.version.holdersOf(lookup.sliceIndex);
-    const other = chooseHolder(holders, lookup.lastLane, lookup.previousLane) ?? (isReset && !lane.isGone ? lane : undefined);
+    const { lastLane, previousLane, failedLane } = lookup;
+    const before = failedLane && failedLane !== lastLane ? failedLane : previousLane;
+    const other = chooseHolder(holders, lastLane, before) ?? (isReset && !lane.isGone ? lane : undefined);
     if (!other) return lookup.settleFailed(holders.length === 0 ? lookup.version.absenceOf(lookup.sliceIndex) : code);
     if (!isFree && !this.#budget.take(performance.now())) {
       this.counts.overBudget++;

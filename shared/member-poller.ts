@@ -159,5 +159,5 @@ export class MemberPoller {
 /** Silence, broken connections and a name server that has no answer (`EAI_AGAIN`) are what polls are for; only the rest deserves a word. */
 function isNetworkError(error: unknown): boolean {
   const { name, code } = error as { name?: string; code?: string };
-  return name === 'TimeoutError' || name === 'AbortError' || (typeof code === 'string' && /^(E[A-Z_]+|UND_ERR_.*)$/.test(code));
+  return name === 'TimeoutError' || name === 'AbortError' || (typeof code === 'string' && /^(E[A-Z]+|EAI_[A-Z]+|UND_ERR_.*)$/.test(code));
 }

@@ -152,9 +152,9 @@ export class PlainConnection implements GetExchange, PostExchange {
   /** The bytes are somebody else's when it returns. */
   #receive(bytes: Buffer, size: number): void {
     this.#quietLooks = 0;
-    if (this.#partial) return this.#fill(this.#partial, copyOf(bytes, size));
+    if (this.#partial) return this.#fill(this.#partial, ownCopyOf(bytes.subarray(0, size)));
     const isFree = this.#held === '' && !this.#isAnswering && !this.#socket.writableNeedDrain;
-    if (isFree && bytes[0] === letterP && this.#readPost(copyOf(bytes, size))) return;
+    if (isFree && bytes[0] === letterP && this.#readPost(bytes.subarray(0, size))) return;
     this.#held += bytes.toString('latin1', 0, size);
     this.#read();
   }
@@ -181,14 +181,14 @@ export class PlainConnection implements GetExchange, PostExchange {
     else if (this.#socket.isPaused()) this.#socket.resume();
   }
 
-  /** False when `bytes` do not start with a plain POST, and nothing has been done. */
+  /** False when `bytes`, which are somebody else's afterwards, do not start with a plain POST, and nothing has been done. */
   #readPost(bytes: Buffer): boolean {
     const post = this.#owner.isClosing() ? undefined : readPlainPost(bytes, this.#post);
     const route = post && this.#owner.postRoutes.get(post.target);
     if (!route || post.contentType !== route.contentType || post.end - post.bodyAt > route.sizeMax) return false;
     this.#post = post;
-    if (bytes.length >= post.end) this.#answerPost(post, bytes);
-    else this.#partial = { post, pieces: [bytes], size: bytes.length, sinceMs: performance.now() };
+    if (bytes.length >= post.end) this.#answerPost(post, Buffer.from(bytes));
+    else this.#partial = { post, pieces: [ownCopyOf(bytes)], size: bytes.length, sinceMs: performance.now() };
     return true;
   }
 
@@ -269,8 +269,11 @@ export class PlainConnection implements GetExchange, PostExchange {
   }
 }
 
-function copyOf(bytes: Buffer, size: number): Buffer {
-  return Buffer.from(bytes.subarray(0, size));
+/** Not a piece of a pool: a client that takes its time would keep all of that. */
+function ownCopyOf(bytes: Buffer): Buffer {
+  const own = Buffer.allocUnsafeSlow(bytes.length);
+  bytes.copy(own);
+  return own;
 }
 
 const problemTexts = new Map<ErrorCode, ProblemText>();

@@ -38,11 +38,15 @@ test('a key that was moved between holders often is answered by the one that is 
 }, 60_000);
 
 describe('a key that one holder failed to answer, in the queue of another that stands still,', () => {
-  let shards: readonly [FakeShard, FakeShard];
+  const key = 'the one of all';
+  let shards: FakeShard[];
   let engine: TestEngine;
   let held: (() => void)[];
-  let asked: Promise<unknown>;
-  const key = 'the one of both';
+
+  const sliceOf = (each: string): number => sliceIndexOf(keyHash32OfLatin1(each), bitsOf(shards[0]!.sliceCount));
+  const laneTo = (shard: FakeShard) => engine.engine.laneTo(shard.address);
+  const hold: FakeReply = (good, response, request) => held.push(() => honestReply(good, response, request));
+  const found = { found: Buffer.from(key) };
 
   afterEach(async () => {
     for (const answer of held) answer();
@@ -50,47 +54,98 @@ describe('a key that one holder failed to answer, in the queue of another that s
     for (const shard of shards) await shard.close();
   });
 
-  /** The first one keeps as many batches as may be under way, and the key waits behind them after the second one has failed it. */
-  async function start(): Promise<void> {
-    shards = await Promise.all([FakeShard.start({ name: 'a' }), FakeShard.start({ name: 'b' })]);
-    const [first, second] = shards;
+  /** The last one holds everything, the others only the slice of the key. */
+  async function start(names: readonly string[]): Promise<void> {
+    shards = await Promise.all(names.map((name) => FakeShard.start({ name })));
     held = [];
     for (const shard of shards) shard.answer = (each) => Buffer.from(each);
-    first.reply = (good, response, request) => held.push(() => honestReply(good, response, request));
-    second.reply = (_good, response) => response.socket!.destroy();
     engine = new TestEngine(shards, { deadlineMs: 30_000 });
-    const keys = Array.from({ length: 4_000 }, (_, i) => `key ${i}`);
-    const slice = sliceOf(key);
-    second.kept = [[slice, slice]];
+    for (const shard of shards.slice(0, -1)) shard.kept = [[sliceOf(key), sliceOf(key)]];
     engine.follow();
-    const others = keys.filter((each) => sliceOf(each) !== slice);
-    for (let i = 1; i <= limits.batchesInFlightMax; i++) {
-      // Enough for a batch that does not wait for more, and in all for the second one to be asked first.
-      for (let n = 0; n < limits.batchKeysWorth; n++) void engine.lookUp(others.pop()!);
-      await first.received(i);
-    }
-    asked = engine.lookUp(key);
-    await second.received(1);
   }
 
-  const sliceOf = (each: string): number => sliceIndexOf(keyHash32OfLatin1(each), bitsOf(shards[0].sliceCount));
+  /** It has as many batches as may be under way, and answers none of them. */
+  async function keepBusy(shard: FakeShard): Promise<void> {
+    shard.reply = hold;
+    const others = Array.from({ length: 4_000 }, (_, i) => `key ${i}`).filter((each) => sliceOf(each) !== sliceOf(key));
+    const before = shard.batches.length;
+    for (let i = 1; i <= limits.batchesInFlightMax; i++) {
+      // Enough for a batch that does not wait for more, and in all for others to be asked first.
+      for (let n = 0; n < limits.batchKeysWorth; n++) void engine.lookUp(others.pop()!);
+      await shard.received(before + i);
+    }
+  }
+
+  /** Answers what it holds, and all that comes, once it is found late. */
+  async function answerWhenLate(shard: FakeShard): Promise<void> {
+    await vi.waitFor(() => expect(laneTo(shard).isAvoided).toBe(true), waiting);
+    shard.reply = honestReply;
+    for (const answer of held.splice(0)) answer();
+  }
 
   test('waits there as long as that one is only late', async () => {
-    await start();
-    const [first, second] = shards;
-    await vi.waitFor(() => expect(engine.engine.laneTo(first.address).isAvoided).toBe(true), waiting);
-    first.reply = honestReply;
-    for (const answer of held.splice(0)) answer();
-    expect(await asked).toEqual({ found: Buffer.from(key) });
-    expect(second.batches).toEqual([[key]]);
+    await start(['failing', 'late']);
+    const [failing, late] = shards as [FakeShard, FakeShard];
+    failing.reply = (_good, response) => response.socket!.destroy();
+    await keepBusy(late);
+    const asked = engine.lookUp(key);
+    await failing.received(1);
+    await answerWhenLate(late);
+    expect(await asked).toEqual(found);
+    expect(failing.batches).toEqual([[key]]);
   });
 
   test('goes back when that one is ejected: who has failed once may do better', async () => {
-    await start();
-    const [first, second] = shards;
-    second.reply = honestReply;
-    expect(await asked).toEqual({ found: Buffer.from(key) });
-    expect(engine.engine.laneTo(first.address).health.ejectedFor).toBe('silence');
-    expect(second.batches).toEqual([[key], [key]]);
+    await start(['failing', 'late']);
+    const [failing, late] = shards as [FakeShard, FakeShard];
+    failing.reply = (_good, response) => response.socket!.destroy();
+    await keepBusy(late);
+    const asked = engine.lookUp(key);
+    await failing.received(1);
+    failing.reply = honestReply;
+    expect(await asked).toEqual(found);
+    expect(laneTo(late).health.ejectedFor).toBe('silence');
+    expect(failing.batches).toEqual([[key], [key]]);
+  });
+
+  test('waits there too when it was the probe that failed it', async () => {
+    await start(['failing', 'late']);
+    const [failing, late] = shards as [FakeShard, FakeShard];
+    failing.reply = (_good, response) => response.socket!.destroy();
+    // Asked one by one, all go to the one that fails first, until it is ejected.
+    for (let i = 0; !laneTo(failing).health.isEjected; i++) {
+      await keepBusy(late);
+      const asked = engine.lookUp(key);
+      await failing.received(i + 1);
+      late.reply = honestReply;
+      for (const answer of held.splice(0)) answer();
+      expect(await asked).toEqual(found);
+    }
+    failing.reply = honestReply;
+    failing.answer = () => 'loading';
+    await vi.waitFor(() => expect(laneTo(failing).isProbeDue).toBe(true), waiting);
+    const before = failing.batches.length;
+    await keepBusy(late);
+    const asked = engine.lookUp(key);
+    await failing.received(before + 1);
+    await answerWhenLate(late);
+    expect(await asked).toEqual(found);
+    expect(failing.batches.length).toBe(before + 1);
+  });
+
+  test('waits there too when a third one could not be reached in between', async () => {
+    await start(['one', 'another', 'late']);
+    const late = shards[2]!;
+    const [failing, gone] = engine.preferenceOf(key).filter((shard) => shard !== late) as [FakeShard, FakeShard];
+    const { address } = gone;
+    failing.answer = () => 'loading';
+    await gone.close();
+    await keepBusy(late);
+    const asked = engine.lookUp(key);
+    await failing.received(1);
+    await answerWhenLate(late);
+    expect(await asked).toEqual(found);
+    expect(failing.batches).toEqual([[key]]);
+    expect(engine.refused).toContain(address);
   });
 });

@@ -93,6 +93,15 @@ test.each(['EAI_AGAIN', 'ENOTFOUND'])('a listed member whose name gives %s is on
   }
 });
 
+test('a name that makes no address is told: that is no network that is down', async () => {
+  say = shards.slice(0, 1);
+  const named = dns.resolveSrv;
+  Object.assign(dns, { resolveSrv: async (name: string) => [...(await named(name)), { name: 'a b', port: 1, priority: 0, weight: 0 }] });
+  start('dns+srv://_pavostore._tcp.shards.test');
+  await vi.waitFor(() => expect(troubles).toEqual([expect.stringContaining('URL')]), waiting);
+  expect(alive()).toEqual(['a']);
+});
+
 test('a poll afresh asks once more, also when one is under way', async () => {
   say = shards;
   start('dns+srv://_pavostore._tcp.shards.test');

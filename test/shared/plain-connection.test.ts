@@ -1,6 +1,8 @@
 // A connection with plain requests on the bare socket, with others among them, and what its client may do to it. Real sockets.
 
 import { connect } from 'node:net';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { type GetExchange, versionHeadersOf } from '../../shared/get-response.ts';
@@ -58,6 +60,9 @@ beforeAll(async () => {
 });
 afterAll(async () => await server.close());
 
+setFlagsFromString('--expose-gc');
+const collectGarbage = runInNewContext('gc') as () => void;
+
 const get = (key: string, fields = ''): string => `GET /get?key=${key} HTTP/1.1\r\nHost: t\r\n${fields}\r\n`;
 const post = (body: string, fields = ''): string =>
   `POST /post HTTP/1.1\r\nHost: t\r\n${fields}Content-Type: text/x\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
@@ -68,6 +73,29 @@ const untilDue = (count: number): Promise<void> =>
     };
     onDue();
   });
+
+// The first one: what others have left behind would be collected meanwhile.
+it('half a POST keeps its own bytes, not those of others', async () => {
+  const count = 300;
+  const head = post('x'.repeat(1_000)).slice(0, -999);
+  const halves: RawConnection[] = [];
+  collectGarbage();
+  const before = process.memoryUsage().arrayBuffers;
+  for (let i = 0; i < count; i++) {
+    const connection = await RawConnection.open(address);
+    connection.write(head);
+    halves.push(connection);
+    // Large enough that each of them would have the rest of a pool.
+    await ask(address, post('y'.repeat(20_000)));
+  }
+  collectGarbage();
+  expect((process.memoryUsage().arrayBuffers - before) / count).toBeLessThan(8_000);
+  for (const connection of halves) {
+    connection.write('x'.repeat(999));
+    expect((await connection.next()).body.toString()).toBe(`1000 bytes from ${'x'.repeat(20)}`);
+    connection.close();
+  }
+});
 
 it('requests sent ahead are answered one after the other, in order, plain or not', async () => {
   const connection = await RawConnection.open(address);
