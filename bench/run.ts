@@ -3,6 +3,7 @@
 // under the benchmark's name or that of `--as`, and the plots there and the tables of docs/benchmarks.md are made anew.
 
 import { benchCpuPerGet } from './cpu-per-get.ts';
+import { benchLoad } from './load.ts';
 import { benchLookUp } from './look-up.ts';
 import { benchMemory } from './memory.ts';
 import { benchMemoryShard } from './memory-shard.ts';
@@ -63,6 +64,7 @@ const benchmarks: Readonly<Record<Benchmark, () => Promise<object | undefined>>>
       ...{ valueSize: 90, seconds: isFull ? 5 : 1, warmUpSeconds: 1, samples: isFull ? 100_000 : 5_000, log },
     });
   },
+  load: () => benchLoad({ entries: Number(flagOf('entries') ?? (isFull ? 10_000_000 : 200_000)), rounds: isFull ? 7 : 2, log }),
   memory: () => benchMemory({ entries: entriesOf(isFull ? 10_000_000 : 200_000), valueSize, log }),
   'look-up': () => benchLookUp({ entries: Number(flagOf('entries') ?? (isFull ? 10_000_000 : 200_000)), rounds: isFull ? 9 : 3, log }),
   'memory-shard': () => {

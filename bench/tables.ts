@@ -1,6 +1,7 @@
 // Results as the tables of docs/benchmarks.md: pure functions of what the JSON files hold. A number that an older file lacks is an empty cell.
 
 import type { ContenderResult, CpuPerGetResult } from './cpu-per-get.ts';
+import type { LoadBenchResult } from './load.ts';
 import type { LookUpBenchResult } from './look-up.ts';
 import type { MemoryResult, MemoryRow } from './memory.ts';
 import type { MemoryShardResult } from './memory-shard.ts';
@@ -18,6 +19,7 @@ import type { SwapResult } from './swap.ts';
 /** By the name of the benchmark. */
 export const tables = {
   'cpu-per-get': cpuPerGetTable,
+  load: loadTable,
   'look-up': lookUpTable,
   memory: memoryTable,
   'memory-shard': memoryShardTable,
@@ -224,6 +226,25 @@ function memoryShardTable({ entries, budget, cold, warm, hitRatio, rssMax, perSe
         `${percent(warm[0]!.hitRatio)}, ${percent(warm.at(-1)!.hitRatio)}`,
       ],
       ['values compared', exactCount(valuesChecked)],
+    ],
+  );
+}
+
+function loadTable({ entries, rounds, sliceBytes, cpuSeconds, wallSeconds, digestCpuSeconds }: LoadBenchResult): string {
+  const row = (title: string, cpu: number, wall?: number): Row => [
+    ...[title, `${cpu.toFixed(2)} s`, `${(sliceBytes / 1e9 / cpu).toFixed(2)} GB/s`],
+    wall === undefined ? '' : `${wall.toFixed(2)} s`,
+  ];
+  return table(
+    [
+      `${count(entries)} entries, ${(sliceBytes / 1e9).toFixed(2)} GB, medians of ${rounds} rounds`,
+      'CPU',
+      'a core',
+      'until it can be asked',
+    ],
+    [
+      row('a shard, less what an empty one takes', cpuSeconds, wallSeconds),
+      ...(digestCpuSeconds === undefined ? [] : [row('`sha256sum` of the files', digestCpuSeconds)]),
     ],
   );
 }

@@ -2,6 +2,7 @@
 
 import { expect, test } from 'vitest';
 import { benchCpuPerGet } from '../../bench/cpu-per-get.ts';
+import { benchLoad } from '../../bench/load.ts';
 import { benchMemory } from '../../bench/memory.ts';
 import { benchScaling } from '../../bench/scaling.ts';
 import { expectTable } from './expect-table.ts';
@@ -36,4 +37,11 @@ test('what an entry takes in memory is measured beside rivals', { timeout: 120_0
   for (const [name, bytes] of bytesOf) if (name !== 'Pavostore') expect(bytes, name).toBeGreaterThan(10);
   expect(bytesOf.has('Map')).toBe(true);
   expectTable('memory', result);
+});
+
+test('what it takes to load and verify is measured', { timeout: 120_000 }, async () => {
+  const result = await benchLoad({ entries: 2_000_000, rounds: 1, log });
+  expect(result.sliceBytes).toBeGreaterThan(2_000_000 * 120);
+  expect(result.cpuSeconds).toBeGreaterThan(0);
+  expectTable('load', result);
 });
