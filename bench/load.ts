@@ -25,10 +25,13 @@ export type LoadBenchResult = {
   readonly digestCpuSeconds: number | undefined;
 };
 
+/** Mean, in bytes. */
+const valueSize = 90;
+
 export function benchLoad({ entries, rounds, log }: LoadBenchOptions): Promise<LoadBenchResult> {
   return inTemporaryFolder(async (folder) => {
     const [dataDir, emptyDir] = [join(folder, 'data'), join(folder, 'empty')];
-    await makeData({ entries, dataDir });
+    await makeData({ entries, valueSize, dataDir });
     await makeData({ entries: 1, dataDir: emptyDir });
     const slices = await slicesOf(dataDir);
     const sliceBytes = slices.reduce((sum, path) => sum + statSync(path).size, 0);
