@@ -1,5 +1,5 @@
 // How fast a shard reads and verifies what it holds, from a warm file cache: the CPU of one that holds everything, less that of one that holds a
-// single record, until it can be asked; beside it GNU `sha256sum` over the same files, which is the least that one can do to verify them by digest.
+// single record, until it can be asked; beside it `openssl dgst` over the same files, which is the least that one can do to verify them by digest.
 
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -21,7 +21,7 @@ export type LoadBenchResult = {
   /** Of the shard less an empty one's, medians. */
   readonly cpuSeconds: number;
   readonly wallSeconds: number;
-  /** Undefined where GNU time or sha256sum is not installed. */
+  /** Undefined where GNU time or openssl is not installed. */
   readonly digestCpuSeconds: number | undefined;
 };
 
@@ -35,14 +35,14 @@ export function benchLoad({ entries, rounds, log }: LoadBenchOptions): Promise<L
     await makeData({ entries: 1, dataDir: emptyDir });
     const slices = await slicesOf(dataDir);
     const sliceBytes = slices.reduce((sum, path) => sum + statSync(path).size, 0);
-    const hasDigest = isInstalled(gnuTime) && isInstalled('sha256sum');
+    const hasDigest = isInstalled(gnuTime) && isInstalled('openssl');
     const costs: { cpuSeconds: number; wallSeconds: number; digestCpuSeconds: number | undefined }[] = [];
     for (let i = 1; i <= rounds; i++) {
       const empty = await loadCost(emptyDir, log);
       const full = await loadCost(dataDir, log);
-      const digestCpuSeconds = hasDigest ? runCommand(['sha256sum', ...slices]).cost.cpuSeconds : undefined;
+      const digestCpuSeconds = hasDigest ? runCommand(['openssl', 'dgst', '-sha256', ...slices]).cost.cpuSeconds : undefined;
       costs.push({ cpuSeconds: full.cpuSeconds - empty.cpuSeconds, wallSeconds: full.wallSeconds - empty.wallSeconds, digestCpuSeconds });
-      log(`load: round ${i}: ${costs.at(-1)!.cpuSeconds.toFixed(2)} s of CPU, sha256sum ${digestCpuSeconds?.toFixed(2)}`);
+      log(`load: round ${i}: ${costs.at(-1)!.cpuSeconds.toFixed(2)} s of CPU, openssl ${digestCpuSeconds?.toFixed(2)}`);
     }
     return {
       ...{ entries, rounds, sliceBytes },

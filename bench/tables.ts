@@ -244,7 +244,7 @@ function loadTable({ entries, rounds, sliceBytes, cpuSeconds, wallSeconds, diges
     ],
     [
       row('a shard, less what an empty one takes', cpuSeconds, wallSeconds),
-      ...(digestCpuSeconds === undefined ? [] : [row('`sha256sum` of the files', digestCpuSeconds)]),
+      ...(digestCpuSeconds === undefined ? [] : [row('`openssl dgst -sha256` of the files', digestCpuSeconds)]),
     ],
   );
 }

@@ -1,5 +1,5 @@
 // Sockets that are read into one buffer of the process: Node makes 64 KiB for each read otherwise, copies what has come into a second buffer and
-// hands over a third object, which costs a small request more than everything else that is done with its bytes.
+// hands over a third object: a tenth of what a small request costs in all.
 //
 // Node offers it for sockets that a program opens (`onread` of `net.Socket`), not for those that a server accepts: for these it is set by hand
 // where a socket keeps it. docs/decisions/017-one-buffer-for-all-reads.md.
