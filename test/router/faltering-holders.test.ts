@@ -83,25 +83,26 @@ describe('a key that one holder failed to answer, in the queue of another that s
     for (const answer of held.splice(0)) answer();
   }
 
-  test('waits there as long as that one is only late', async () => {
+  /** One fails the key by the end of its connection; then it waits for the other one, which is busy. */
+  async function failFirst(): Promise<{ failing: FakeShard; late: FakeShard; asked: Promise<unknown> }> {
     await start(['failing', 'late']);
     const [failing, late] = shards as [FakeShard, FakeShard];
     failing.reply = (_good, response) => response.socket!.destroy();
     await keepBusy(late);
     const asked = engine.lookUp(key);
     await failing.received(1);
+    return { failing, late, asked };
+  }
+
+  test('waits there as long as that one is only late', async () => {
+    const { failing, late, asked } = await failFirst();
     await answerWhenLate(late);
     expect(await asked).toEqual(found);
     expect(failing.batches).toEqual([[key]]);
   });
 
   test('goes back when that one is ejected: who has failed once may do better', async () => {
-    await start(['failing', 'late']);
-    const [failing, late] = shards as [FakeShard, FakeShard];
-    failing.reply = (_good, response) => response.socket!.destroy();
-    await keepBusy(late);
-    const asked = engine.lookUp(key);
-    await failing.received(1);
+    const { failing, late, asked } = await failFirst();
     failing.reply = honestReply;
     expect(await asked).toEqual(found);
     expect(laneTo(late).health.ejectedFor).toBe('silence');
