@@ -159,10 +159,11 @@ export class Scrubber {
     const { bytes } = slice;
     const scan = new SliceScan(wantedOf(version, sliceIndex));
     for (let at = 0; at < bytes.length; at += limits.scrubPieceSize) {
-      if (version.slices[sliceIndex] !== slice) throw new SliceGone();
       const piece = bytes.subarray(at, at + limits.scrubPieceSize);
       scan.feed(piece);
       await this.#account(piece, throttle);
+      // Also after the last piece: a fault of what is not served any more is no news.
+      if (version.slices[sliceIndex] !== slice) throw new SliceGone();
     }
     return scan.findFault();
   }
@@ -199,11 +200,17 @@ export class Scrubber {
     const fingerprint = await fingerprintOf(path);
     // Files that are gone are the glance's affair, which waits a moment.
     if (fingerprint === undefined) return;
+    const seen = this.#seenOf(version, sliceIndex);
+    // A glance that comes by for the first time must see that it changed since.
+    seen.fingerprint ??= fingerprint;
     const fault = await this.#scanFile(version, sliceIndex, path, throttle);
-    if (version.stateOf(sliceIndex) !== 'kept') throw new SliceGone();
-    this.#seenOf(version, sliceIndex).fingerprint = fingerprint;
+    const isForMending = fault !== undefined && (await this.#isForMending(version, sliceIndex));
+    // Damaged, or mended already, while it was read: what is there now is for the glance, which sees that it changed.
+    const isSame = (await fingerprintOf(path)) === fingerprint;
+    if (!isSame || version.stateOf(sliceIndex) !== 'kept') throw new SliceGone();
+    seen.fingerprint = fingerprint;
     if (fault === undefined) healer.fileIsWhole(version, sliceIndex);
-    else if (await this.#isForMending(version, sliceIndex)) healer.mendFile(version, sliceIndex, `${path}: ${fault}`);
+    else if (isForMending) healer.mendFile(version, sliceIndex, `${path}: ${fault}`);
   }
 
   /** Still served; and not of an older version that somebody has removed as a whole, which should not come back by its slices. */
