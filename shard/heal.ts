@@ -270,9 +270,10 @@ export class SliceHealer {
     const slice = version.sliceOf(sliceIndex);
     const diskSlice = version.diskSliceOf(sliceIndex);
     const own: SliceSource[] = slice ? [{ kind: 'memory', bytes: slice.bytes }] : diskSlice ? [{ kind: 'open', fd: diskSlice.fd }] : [];
-    const sources = [...own, ...(await sourcesOf(version, sliceIndex))];
+    // Before anything is waited for: the number of a file that was closed meanwhile may be that of another one.
     if (diskSlice) beginReading(diskSlice);
     try {
+      const sources = [...own, ...(await sourcesOf(version, sliceIndex))];
       const outcome = await fetcher.fetch(wantedOf(version, sliceIndex), sources, { kind: 'file', dataDir });
       // What is served failed the check that the copy of another one passed.
       if (own.length > 0 && outcome.from !== own[0]!.kind) version.suspects.add(sliceIndex);

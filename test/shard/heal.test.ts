@@ -1,8 +1,10 @@
 // The healer where DATA cannot be written: over a fetcher that is not there, since a test that runs as root can write everywhere.
 
+import { fstatSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, onTestFinished, test, vi } from 'vitest';
-import { noHealCounts, SliceHealer } from '../../shard/heal.ts';
+import { copyIndex, openDiskSlice } from '../../shard/disk-slice.ts';
+import { noHealCounts, SliceHealer, type SliceHealerOptions } from '../../shard/heal.ts';
 import { HeldVersion } from '../../shard/held-version.ts';
 import type { FetchOutcome } from '../../shard/slice-fetch.ts';
 import type { SliceFetcher } from '../../shard/slice-fetcher.ts';
@@ -25,7 +27,10 @@ function inMemory(): FetchOutcome {
   return { ...nobody, from: 'replica', slice: { header: readSlice(Buffer.from(bytes), 'slice').header, bytes } };
 }
 
-async function makeHealer(fetcher: Pick<SliceFetcher, 'fetch' | 'findFileFault'>) {
+async function makeHealer(
+  fetcher: Pick<SliceFetcher, 'fetch' | 'findFileFault'>,
+  sourcesOf: SliceHealerOptions['sourcesOf'] = async () => [{ kind: 'replica', address: 'a:1' }],
+) {
   const version = new HeldVersion(manifest, 1);
   version.markLoading(slice);
   version.keep(slice, viewSlice(Buffer.from(files[slice]!), readSlice(files[slice]!, 'slice').header));
@@ -37,7 +42,7 @@ async function makeHealer(fetcher: Pick<SliceFetcher, 'fetch' | 'findFileFault'>
     fetcher: fetcher as SliceFetcher,
     counts,
     log: log as never,
-    sourcesOf: async () => [{ kind: 'replica', address: 'a:1' }],
+    sourcesOf,
     isHeld: () => true,
     onChange,
   });
@@ -92,4 +97,32 @@ test('a slice that was given up meanwhile is left alone', async () => {
   await vi.waitFor(() => expect(isGiven).toBe(true), waiting);
   await new Promise(setImmediate);
   expect([version.stateOf(slice), counts.healed.own]).toEqual(['absent', 0]);
+});
+
+test('a slice on disk that is closed while the others are asked who has it stays open for its healing, and is closed once', async () => {
+  const path = join(await makeFolder(), 'slice');
+  writeFileSync(path, files[slice]!);
+  const whole = readSlice(files[slice]!, 'slice');
+  const diskSlice = openDiskSlice(path, whole.header, copyIndex(whole));
+  const { ino } = fstatSync(diskSlice.fd);
+  const inos: number[] = [];
+  const { healer, version, log } = await makeHealer(
+    {
+      findFileFault: async () => 'damaged',
+      fetch: async (_wanted, [own]) => {
+        if (own?.kind === 'open') inos.push(fstatSync(own.fd).ino);
+        return { ...nobody, from: 'open' };
+      },
+    },
+    async () => {
+      version.markCorrupt(slice);
+      return [];
+    },
+  );
+  version.moveToDisk(slice, diskSlice);
+  healer.mendFile(version, slice, 'test');
+  await vi.waitFor(() => expect(inos).toEqual([ino]), waiting);
+  await vi.waitFor(() => expect([diskSlice.readers, diskSlice.isClosed]).toEqual([0, true]), waiting);
+  await new Promise(setImmediate);
+  expect(log.error).not.toHaveBeenCalled();
 });
