@@ -96,7 +96,11 @@ export class Router {
     this.#loopDelay.start();
     this.#tickTimer = setInterval(() => this.#follow(), limits.pollIntervalMs);
     this.#options.workerLink?.start(() => this.#workerReport());
-    const waitTimer = setTimeout(this.#learned.resolve, limits.listenWaitMs);
+    const waitTimer = setTimeout(() => {
+      // A version that is held in part is served after `versionWaitMs`: before this, but the tick that would see it may come later.
+      this.#follow();
+      this.#learned.resolve();
+    }, limits.listenWaitMs);
     await this.#learned.promise;
     clearTimeout(waitTimer);
     return await listen(this.#server, this.#options.host, this.#options.port);

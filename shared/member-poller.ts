@@ -23,7 +23,8 @@ export class MemberPoller {
   readonly table: MemberTable;
   readonly #options: MemberPollerOptions;
   readonly #client = new HttpClient();
-  readonly #asking = new Map<string, Promise<void>>();
+  /** Resolve to false when this process stood still over it: the member may have answered. */
+  readonly #asking = new Map<string, Promise<boolean>>();
   #resolving: Promise<void> | undefined;
   #listedAddresses: readonly string[];
   #timer: NodeJS.Timeout | undefined;
@@ -38,7 +39,7 @@ export class MemberPoller {
     this.table = new MemberTable(this.#listedAddresses);
   }
 
-  /** Every listed address has been asked once, and has answered or failed. */
+  /** Every listed address has been asked once, and has answered or failed: a poll that this process was too late for is none. */
   get firstRoundDone(): boolean {
     return this.#firstRoundDone;
   }
@@ -84,12 +85,12 @@ export class MemberPoller {
     });
     if (this.#listedAddresses.length === 0) await this.#resolving;
     const addresses = new Set([...this.#listedAddresses, ...this.table.addresses]);
-    await Promise.all([...addresses].map((address) => this.#ask(address)));
+    const asked = await Promise.all([...addresses].map((address) => this.#ask(address)));
     if (this.#closed) return;
     const nowMs = performance.now();
     this.table.listed(this.#listedAddresses, nowMs);
     this.table.forgetAbsent(nowMs);
-    if (this.#listedAddresses.length > 0 && !this.#firstRoundDone) {
+    if (this.#listedAddresses.length > 0 && !this.#firstRoundDone && !asked.includes(false)) {
       this.#firstRoundDone = true;
       this.#revisionTold = -1;
     }
@@ -115,7 +116,7 @@ export class MemberPoller {
     }
   }
 
-  #ask(address: string): Promise<void> {
+  #ask(address: string): Promise<boolean> {
     const running = this.#asking.get(address);
     if (running) return running;
     const asking = this.#askOnce(address).finally(() => this.#asking.delete(address));
@@ -123,7 +124,7 @@ export class MemberPoller {
     return asking;
   }
 
-  async #askOnce(address: string): Promise<void> {
+  async #askOnce(address: string): Promise<boolean> {
     const startedMs = performance.now();
     try {
       const use = this.#options.versionUse?.();
@@ -137,10 +138,11 @@ export class MemberPoller {
     } catch (error) {
       // The deadline fired late: this process stood still, and the answer may lie in the socket, unread. That says nothing of the member.
       const wasLate = performance.now() - startedMs > limits.pollDeadlineMs + limits.pollLateMs;
-      if (this.#closed || wasLate) return;
+      if (this.#closed || wasLate) return false;
       this.table.silent(address, performance.now(), isRefused(error), startedMs);
       if (!isNetworkError(error)) this.#trouble(error as Error);
     }
+    return true;
   }
 
   #tell(): void {
