@@ -30,6 +30,9 @@ export type VersionHeaders = {
 /** What a response says of a connection that stays open. */
 export const keepAliveText = `Connection: keep-alive\r\nKeep-Alive: timeout=${limits.serverKeepAliveMs / 1_000}\r\n`;
 
+/** What it says instead of one that ends with it. */
+export const lastText = 'Connection: close\r\n';
+
 export function versionHeadersOf(id: string): VersionHeaders {
   const etag = `"${id}"`;
   const found = ['Content-Type', 'text/plain; charset=utf-8', 'X-Content-Type-Options', 'nosniff'];

@@ -4,7 +4,7 @@
 // A connection is read by a `PlainConnection` as long as plain requests come over it; all else is parsed by Node. `/get` and `fastPath` are
 // answered ahead of fastify's routing: its hooks and reply would cost more than the answer itself. Everything else goes the plain way.
 
-import { createServer, type IncomingMessage, Server, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import Fastify, { type FastifyError, type FastifyInstance, type FastifyReply, LogController } from 'fastify';
 import { type ErrorCode, errorTable, PavostoreError, problemContentType, problemOf } from './errors.ts';
@@ -12,7 +12,8 @@ import { type GetExchange, ResponseExchange } from './get-response.ts';
 import { originFormOf, pathOf } from './key-query.ts';
 import { limits } from './limits.ts';
 import { isOwing, OwedMemory } from './owed-memory.ts';
-import { PlainConnection, type PlainConnectionOwner, type PlainPostRoute } from './plain-connection.ts';
+import { ParsedConnections } from './parsed-connections.ts';
+import { linger, PlainConnection, type PlainConnectionOwner, type PlainPostRoute } from './plain-connection.ts';
 import { sendProblem } from './problem-response.ts';
 
 export type HttpServer = FastifyInstance;
@@ -43,8 +44,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
   const { name, logLevel, answerGet, fastPath, postRoutes = new Map<string, PlainPostRoute>(), methodsOf, goodbyeMs = 0 } = options;
   const { owed = new OwedMemory() } = options;
   let isClosing = false;
-  const plainConnections = new Set<PlainConnection>();
-  let closeIdle: () => void;
+  const connections: Connections = { plain: new Set(), parsed: new ParsedConnections() };
   const server = Fastify({
     logger: { level: logLevel, name, stream: process.stderr },
     // One line a request would cost more than the request; errors are logged by the error handler below.
@@ -70,6 +70,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
           noDelay: true,
         },
         (request, response) => {
+          connections.parsed.began(request, response);
           const hosts = hostCountOf(request);
           if (hosts > 1 || (hosts === 0 && request.httpVersion === '1.1')) return refuseHosts(response, hosts);
           // We speak no other protocol; but Node's parser loses what the client has sent behind such a request, so it is the last one.
@@ -91,7 +92,6 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
       // An expectation that nobody knows may be ignored (RFC 9110, 10.1.1); Node would answer 417 without a body.
       httpServer.on('checkExpectation', (request, response) => httpServer.emit('request', request, response));
       // Fastify and Node each call this as soon as it closes: when connections end is decided below.
-      closeIdle = () => Server.prototype.closeIdleConnections.call(httpServer);
       httpServer.closeIdleConnections = () => {};
       // Node itself would keep a client that takes nothing for ever.
       httpServer.timeout = limits.serverKeepAliveMs + limits.serverKeepAliveSlackMs;
@@ -99,13 +99,13 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
         if (isOwing(socket)) owed.stalledCount++;
         socket.destroy();
       });
-      readPlainRequests(httpServer, { answerGet, postRoutes, owed, isClosing: () => isClosing, connections: plainConnections });
+      readPlainRequests(httpServer, { answerGet, postRoutes, owed, isClosing: () => isClosing, connections });
       return httpServer;
     },
   });
   server.addHook('preClose', (done) => {
     isClosing = true;
-    drain(server.server, { plainConnections, closeIdle, goodbyeMs });
+    drain(server.server, { connections, goodbyeMs });
     done();
   });
   server.setNotFoundHandler((_request, reply) => {
@@ -138,24 +138,24 @@ export async function listen(server: HttpServer, host: string, port: number): Pr
   return (server.server.address() as { port: number }).port;
 }
 
+type Connections = { readonly plain: Set<PlainConnection>; readonly parsed: ParsedConnections };
+
 /**
- * Ends the connections of a server that closes: Node looks once for idle ones, and one that was busy just then would be kept as long as
- * its client goes on asking; and one with half a request for ever, since a closing server measures no times any more.
+ * Ends the connections of a server that closes, each with the answer that it is owed: one that was busy just then would be kept as long as its
+ * client goes on asking; and one with half a request for ever, since a closing server measures no times any more.
  */
-function drain(
-  server: Server,
-  options: { readonly plainConnections: ReadonlySet<PlainConnection>; readonly closeIdle: () => void; readonly goodbyeMs: number },
-): void {
-  const { plainConnections, closeIdle, goodbyeMs } = options;
+function drain(server: Server, { connections, goodbyeMs }: { readonly connections: Connections; readonly goodbyeMs: number }): void {
+  const { plain, parsed } = connections;
   if (!server.listening) return;
   const startedMs = performance.now();
+  parsed.endWithAnswers();
   const look = (): void => {
     const tookMs = performance.now() - startedMs;
     if (tookMs < goodbyeMs) return;
     const isLate = tookMs >= limits.drainMs;
     if (isLate) server.closeAllConnections();
-    else closeIdle();
-    for (const connection of plainConnections) if (isLate || connection.isIdle) connection.destroy();
+    else parsed.endIdle();
+    for (const connection of plain) if (isLate || connection.isIdle) connection.destroy();
   };
   look();
   const timer = setInterval(look, limits.drainIntervalMs).unref();
@@ -165,11 +165,11 @@ function drain(
 /** Puts a `PlainConnection` before Node's own reading of each new connection. */
 function readPlainRequests(
   server: Server,
-  options: Pick<PlainConnectionOwner, 'answerGet' | 'postRoutes' | 'owed' | 'isClosing'> & { connections: Set<PlainConnection> },
+  options: Pick<PlainConnectionOwner, 'answerGet' | 'postRoutes' | 'owed' | 'isClosing'> & { connections: Connections },
 ): void {
   const { connections, ...owner } = options;
   const timer = setInterval(() => {
-    for (const connection of connections) connection.look();
+    for (const connection of connections.plain) connection.look();
   }, limits.connectionsCheckingIntervalMs).unref();
   server.once('close', () => clearInterval(timer));
   const nodeListeners = server.listeners('connection');
@@ -178,6 +178,7 @@ function readPlainRequests(
     const connection = new PlainConnection(socket, {
       ...owner,
       handOver: (from, bytes) => {
+        connections.parsed.add(from);
         // Node takes any stream that is given to it as a connection; what was read of it before goes back into it.
         for (const listener of nodeListeners) listener.call(server, from);
         from.unshift(bytes);
@@ -188,9 +189,9 @@ function readPlainRequests(
         from.on('error', () => {});
         refuseSocket(from, code);
       },
-      onEnd: (ended) => connections.delete(ended),
+      onEnd: (ended) => connections.plain.delete(ended),
     });
-    connections.add(connection);
+    connections.plain.add(connection);
   });
 }
 
@@ -256,7 +257,5 @@ function refuseSocket(socket: Socket, code: ErrorCode): void {
   socket.end(
     `HTTP/1.1 ${status} ${phrase}\r\nContent-Type: ${problemContentType}\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`,
   );
-  // Closed at once, with bytes of the client unread, the socket would be reset and the answer lost; but no client may hold it for long.
-  const lingerTimer = setTimeout(() => socket.destroy(), limits.lingerMs);
-  socket.once('close', () => clearTimeout(lingerTimer));
+  linger(socket);
 }

@@ -11,7 +11,7 @@
 
 import type { Socket } from 'node:net';
 import type { ErrorCode } from './errors.ts';
-import { type GetExchange, httpDate, keepAliveText, type VersionHeaders } from './get-response.ts';
+import { type GetExchange, httpDate, keepAliveText, lastText, type VersionHeaders } from './get-response.ts';
 import { limits } from './limits.ts';
 import { type Outgoing, sendOutgoing } from './outgoing.ts';
 import type { Memory, OwedMemory } from './owed-memory.ts';
@@ -39,7 +39,7 @@ export type PlainConnectionOwner = {
   readonly answerGet: (target: string, exchange: GetExchange) => void;
   readonly postRoutes: ReadonlyMap<string, PlainPostRoute>;
   readonly owed: OwedMemory;
-  /** True when the server closes: Node tells its clients. */
+  /** True when the server closes: an answer that is due then is the last one, and what comes then is for Node, which says the same. */
   readonly isClosing: () => boolean;
   /** `bytes` is all that has come and is not answered. */
   readonly handOver: (socket: Socket, bytes: Buffer) => void;
@@ -68,6 +68,8 @@ export class PlainConnection implements GetExchange, PostExchange {
   #isAnswering = false;
   #isReading = false;
   #clientEnded = false;
+  /** The client has been told that the connection ends with the answer that was sent. */
+  #isOver = false;
   /** What the answer lies in that the client has not taken. */
   #owed: Memory | undefined;
   /** How often its owner has looked since something was read or answered: a timer of Node's would be set anew for each. */
@@ -99,9 +101,9 @@ export class PlainConnection implements GetExchange, PostExchange {
     };
   }
 
-  /** Nothing is owed to the client. */
+  /** Nothing is owed to the client, and it has taken all that it was. */
   get isIdle(): boolean {
-    return !this.#isAnswering && !this.#partial;
+    return !this.#isAnswering && !this.#partial && !this.#isOver && this.#held === '' && this.#socket.writableLength === 0;
   }
 
   destroy(): void {
@@ -124,7 +126,7 @@ export class PlainConnection implements GetExchange, PostExchange {
   }
 
   sendValue(version: VersionHeaders, value: string | Buffer): void {
-    const head = `${version.foundText}${value.length}\r\nDate: ${httpDate()}\r\n\r\n`;
+    const head = `${this.#kept(version.foundText)}${value.length}\r\nDate: ${httpDate()}\r\n\r\n`;
     if (typeof value === 'string') {
       this.#socket.write(head + value, 'latin1');
       return this.#answered();
@@ -138,20 +140,31 @@ export class PlainConnection implements GetExchange, PostExchange {
 
   sendBody(fields: string, body: Outgoing): void {
     const size = body.end - body.start;
-    sendOutgoing(this.#socket, `HTTP/1.1 200 OK\r\n${fields}${keepAliveText}Date: ${httpDate()}\r\nContent-Length: ${size}\r\n\r\n`, body);
+    sendOutgoing(
+      this.#socket,
+      `HTTP/1.1 200 OK\r\n${fields}${this.#kept(keepAliveText)}Date: ${httpDate()}\r\nContent-Length: ${size}\r\n\r\n`,
+      body,
+    );
     this.#answered(body.buffer.bytes.buffer);
   }
 
   sendProblem(code: ErrorCode, version?: VersionHeaders, detail?: string): void {
     const { head, body } =
       code === 'key_not_found' && version && detail === undefined ? version.missingText : keptProblemText(code, version, detail);
-    this.#socket.write(`${head}Date: ${httpDate()}\r\n\r\n${body}`, detail === undefined ? 'latin1' : 'utf8');
+    this.#socket.write(`${this.#kept(head)}Date: ${httpDate()}\r\n\r\n${body}`, detail === undefined ? 'latin1' : 'utf8');
     this.#answered();
+  }
+
+  /** The head of an answer: the last one, when the server closes and the client has not asked for more. */
+  #kept(head: string): string {
+    this.#isOver = this.#owner.isClosing() && this.#held === '';
+    return this.#isOver ? head.replace(keepAliveText, lastText) : head;
   }
 
   /** The bytes are somebody else's when it returns. */
   #receive(bytes: Buffer, size: number): void {
     this.#quietLooks = 0;
+    if (this.#isOver) return;
     if (this.#partial) return this.#fill(this.#partial, ownCopyOf(bytes.subarray(0, size)));
     const isFree = this.#held === '' && !this.#isAnswering && !this.#socket.writableNeedDrain;
     if (isFree && bytes[0] === letterP && this.#readPost(bytes.subarray(0, size))) return;
@@ -222,6 +235,7 @@ export class PlainConnection implements GetExchange, PostExchange {
     this.#quietLooks = 0;
     if (this.#socket.writableNeedDrain) this.#owe(memory ?? { byteLength: this.#socket.writableLength });
     if (this.#held !== '') this.#read();
+    else if (this.#isOver) this.#socket.end(() => linger(this.#socket));
     else if (this.#clientEnded) this.#socket.end();
   }
 
@@ -267,6 +281,13 @@ export class PlainConnection implements GetExchange, PostExchange {
     this.#clientEnded = true;
     if (!this.#isAnswering) this.#socket.end();
   }
+}
+
+/** For a socket that has been ended: closed at once, with bytes of the client unread, it would be reset and the answer lost; but no client may hold it for long. */
+export function linger(socket: Socket): void {
+  if (socket.destroyed) return;
+  const timer = setTimeout(() => socket.destroy(), limits.lingerMs);
+  socket.once('close', () => clearTimeout(timer));
 }
 
 /** Not a piece of a pool: a client that takes its time would keep all of that. */

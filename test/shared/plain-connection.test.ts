@@ -1,6 +1,6 @@
 // A connection with plain requests on the bare socket, with others among them, and what its client may do to it. Real sockets.
 
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
@@ -13,6 +13,7 @@ import type { PlainPostRoute } from '../../shared/plain-connection.ts';
 import { ask, RawConnection } from '../raw-http.ts';
 
 const version = versionHeadersOf('0123456789abcdef0123456789abcdef');
+const waiting = { timeout: 20_000, interval: 5 } as const;
 const hugeSize = 8 * 1024 * 1024;
 
 /** Answered only when the test says so. */
@@ -42,12 +43,13 @@ const postRoute: PlainPostRoute = {
   },
 };
 
+const postRoutes = new Map([['/post', postRoute]]);
 const server: HttpServer = createHttpServer({
   name: 'test',
   logLevel: 'silent',
   methodsOf: { '/get': ['GET', 'HEAD'], '/post': ['POST'] },
   answerGet: answer,
-  postRoutes: new Map([['/post', postRoute]]),
+  postRoutes,
 });
 server.removeAllContentTypeParsers();
 server.addContentTypeParser('*', { parseAs: 'string' }, (_request, body, done) => done(null, body));
@@ -92,7 +94,7 @@ it('half a POST keeps its own bytes, not those of others', async () => {
   await vi.waitFor(() => {
     collectGarbage();
     expect((process.memoryUsage().arrayBuffers - before) / count).toBeLessThan(8_000);
-  });
+  }, waiting);
   for (const connection of halves) {
     connection.write('x'.repeat(999));
     expect((await connection.next()).body.toString()).toBe(`1000 bytes from ${'x'.repeat(20)}`);
@@ -228,34 +230,78 @@ it('a client that asks ahead and does not read has one answer waiting, not all',
   connection.destroy();
 });
 
+async function startClosable(): Promise<{ closing: HttpServer; at: string }> {
+  const closing = createHttpServer({ name: 'test', logLevel: 'silent', methodsOf: { '/post': ['POST'] }, answerGet: answer, postRoutes });
+  return { closing, at: `127.0.0.1:${await listen(closing, '127.0.0.1', 0)}` };
+}
+
 it('a server that closes answers what is due, says that it is the last, and ends idle connections', async () => {
   due = [];
-  const closing = createHttpServer({ name: 'test', logLevel: 'silent', methodsOf: {}, answerGet: answer });
-  const at = `127.0.0.1:${await listen(closing, '127.0.0.1', 0)}`;
+  const { closing, at } = await startClosable();
   const idle = await RawConnection.open(at);
   idle.write(get('a'));
   await idle.next();
-  const busy = await RawConnection.open(at);
-  busy.write(get('later'));
-  await untilDue(1);
+  const fields = ['', '', 'TE: trailers\r\n'] as const;
+  const busy: RawConnection[] = [];
+  for (const [i, field] of fields.entries()) {
+    const connection = await RawConnection.open(at);
+    // The second one has asked for more.
+    connection.write(get('later', field) + (i === 1 ? get('b') : ''));
+    await untilDue(i + 1);
+    busy.push(connection);
+  }
   const closed = closing.close();
   expect(await idle.isAtEnd()).toBe(true);
-  busy.write(get('b'));
-  due[0]!.sendValue(version, 'the late value');
-  expect((await busy.next()).body.toString()).toBe('the late value');
-  const last = await busy.next();
-  expect(last.body.toString()).toBe('the value of b');
-  expect(last.headers.get('connection')).toBe('close');
-  expect(await busy.isAtEnd()).toBe(true);
+  for (const exchange of due) exchange.sendValue(version, 'the late value');
+  for (const [i, connection] of busy.entries()) {
+    let last = await connection.next();
+    expect(last.body.toString()).toBe('the late value');
+    if (i === 1) {
+      last = await connection.next();
+      expect(last.body.toString()).toBe('the value of b');
+    }
+    expect(last.headers.get('connection')).toBe('close');
+    expect(await connection.isAtEnd()).toBe(true);
+  }
+  await closed;
+});
+
+it('a server that closes cuts no answer short that a client takes slowly', async () => {
+  const { closing, at } = await startClosable();
+  const idle = await RawConnection.open(at);
+  idle.write(get('a'));
+  await idle.next();
+  const slow: { socket: Socket; size: number }[] = [];
+  for (const request of [get('huge'), get('huge', 'TE: trailers\r\n'), post('huge')]) {
+    const client = { socket: connect({ host: '127.0.0.1', port: Number(at.split(':')[1]) }), size: 0 };
+    client.socket.write(request);
+    slow.push(client);
+    // It has an answer then, and takes no more of it.
+    await new Promise<void>((resolve) => {
+      client.socket.on('data', (chunk: Buffer) => {
+        if (client.size === 0) client.socket.pause();
+        client.size += chunk.length;
+        resolve();
+      });
+    });
+  }
+  const closed = closing.close();
+  // By then it has looked for those that are idle.
+  expect(await idle.isAtEnd()).toBe(true);
+  for (const client of slow) {
+    client.socket.resume();
+    await new Promise((resolve) => client.socket.once('close', resolve));
+    expect(client.size).toBeGreaterThan(hugeSize);
+  }
   await closed;
 });
 
 it('what does not come is not waited for: a silent connection ends, the POST with half a body is refused', {
   timeout: limits.requestTimeoutMs + 10_000,
 }, async () => {
+  const startedMs = performance.now();
   const silent = await RawConnection.open(address);
   const half = await RawConnection.open(address);
-  const startedMs = performance.now();
   half.write(post('abc').slice(0, -1));
   const [silentMs, refusal] = await Promise.all([silent.isAtEnd().then(() => performance.now() - startedMs), half.next()]);
   const halfMs = performance.now() - startedMs;
