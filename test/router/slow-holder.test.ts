@@ -1,14 +1,14 @@
-// Two holders in trouble at a time: one behind a slow link, which answers one batch after the other, each late; one that stands still while the other is late.
+// Two holders in trouble at a time: one that answers one batch after the other, each late; one that stands still while the other is late.
 
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import type { MemberLane } from '../../router/member-lane.ts';
+import { limits } from '../../shared/limits.ts';
 import { OwnLoop } from '../own-loop.ts';
+import { changeLimits, neverMs } from './changed-limits.ts';
 import { TestEngine } from './engine-harness.ts';
 import { FakeShard, honestReply } from './fake-shard.ts';
 
-const deadlineMs = 600;
 const waiting = { timeout: 5_000, interval: 5 } as const;
-const keyMs = 0.5;
 
 let slow: FakeShard;
 let fast: FakeShard;
@@ -17,38 +17,60 @@ let engine: TestEngine;
 beforeEach(async () => {
   [slow, fast] = [await FakeShard.start({ name: 'slow' }), await FakeShard.start({ name: 'fast' })];
   for (const shard of [slow, fast]) shard.answer = (key) => Buffer.from(`value of ${key}`);
-  let freeMs = 0;
-  slow.reply = (good, response, request) => {
-    freeMs = Math.max(freeMs, performance.now()) + keyMs * slow.batches.at(-1)!.length;
-    setTimeout(() => honestReply(good, response, request), freeMs - performance.now());
-  };
-  engine = new TestEngine([slow, fast], { deadlineMs });
 });
 afterEach(async () => {
   await engine.close();
   await Promise.all([slow.close(), fast.close()]);
 });
 
+const laneOf = (shard: FakeShard): MemberLane => engine.engine.lanes.find(({ address }) => address === shard.address)!;
+
+/** From now on the engine's clock stands still, but for what the function that is returned adds to it. */
+function holdClock(): (ms: number) => void {
+  let nowMs = performance.now();
+  const clock = vi.spyOn(performance, 'now').mockImplementation(() => nowMs);
+  onTestFinished(() => clock.mockRestore());
+  return (ms) => {
+    nowMs += ms;
+  };
+}
+
 test('what a slow holder would answer too late goes to one that has room, and is not refused', async () => {
+  const deadlineMs = 1_000;
+  engine = new TestEngine([slow, fast], { deadlineMs });
+  const replies: (() => void)[] = [];
+  slow.reply = (good, response, request) => replies.push(() => honestReply(good, response, request));
   fast.kept = [];
   engine.follow();
-  // The first two batches take it half a second; what waits behind them would be too late.
+  const pass = holdClock();
+  /** When what is under way has been looked at, the engine knows how late it is. */
+  const passed = async (ms: number): Promise<void> => {
+    pass(ms);
+    await vi.waitFor(() => expect(laneOf(slow).underWay.every(({ dueMs }) => dueMs > performance.now())).toBe(true), waiting);
+  };
   const outcomes = Array.from({ length: 1_500 }, (_, i) => engine.lookUp(`key ${i}`));
   await slow.received(2);
+  // The first two batches take it 0.7 of the time that there is; what waits behind them would be too late. The other one comes when it can be sent
+  // nothing of these any more.
+  await passed(0.35 * deadlineMs);
+  replies[0]!();
+  await outcomes[0];
   fast.kept = slow.kept;
   engine.follow();
+  await passed(0.35 * deadlineMs);
+  replies[1]!();
   const refused = (await Promise.all(outcomes)).filter((outcome) => outcome === 'overloaded');
   expect([refused, engine.engine.counts.overloaded]).toEqual([[], 0]);
-  expect(engine.engine.counts.moved).toBeGreaterThan(100);
+  expect([engine.engine.counts.moved, engine.engine.counts.hedged]).toEqual([1_500 - limits.windowStartKeys, 0]);
 });
 
 test('what a member that stands still had to keep, since the other holder was late just then, goes there as soon as that answers', async () => {
-  await engine.close();
   engine = new TestEngine([slow, fast], { deadlineMs: 10_000 });
+  // It stays one that is asked when all are avoided.
+  changeLimits({ memberGoneMs: neverMs });
   let late = Promise.withResolvers<void>();
   slow.reply = () => {};
   fast.reply = (good, response, request) => void late.promise.then(() => honestReply(good, response, request));
-  const laneOf = (shard: FakeShard): MemberLane => engine.engine.lanes.find(({ address }) => address === shard.address)!;
   // Each has something under way; then the one is ejected for its silence, and the other answers now and then, but is late.
   const outcomes: Promise<unknown>[] = [];
   let asked = 0;
@@ -65,6 +87,8 @@ test('what a member that stands still had to keep, since the other holder was la
     },
     { ...waiting, interval: 100 },
   );
+  // The other one is late from now on, and never silent.
+  changeLimits({ ejectSilenceMs: neverMs });
   // Now both are avoided, and keys come.
   ask();
   await vi.waitFor(() => expect(engine.engine.lanes.map(({ isAvoided }) => isAvoided)).toEqual([true, true]), waiting);
