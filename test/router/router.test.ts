@@ -77,7 +77,7 @@ describe('a router follows what the shards report', () => {
   test('from the first request on, also when not every slice has a holder', async () => {
     for (const shard of shards) shard.kept = [[1, 3]];
     // Whatever it does once a second comes later by this from then on.
-    const standing = setTimeout(() => standStill(60), limits.pollIntervalMs - 20);
+    const standing = setTimeout(() => standStill(400), limits.pollIntervalMs - 20);
     await startRouter();
     clearTimeout(standing);
     const codes = await Promise.all(
