@@ -3,9 +3,10 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { connect, createServer } from 'node:net';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
+import { freePorts } from '../deploy/serve/free-ports.ts';
 import { childrenOf } from './process-cpu.ts';
 
 export function isInstalled(program: string): boolean {
@@ -67,13 +68,9 @@ async function nginxWorker(pidFile: string): Promise<number> {
   throw new Error(`nginx has no worker after ${startMsMax} ms`);
 }
 
-/** A port of this machine on which nobody listens just now. */
+/** A port of this machine on which nobody listens just now, another one each time. */
 export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
+  return (await freePorts({ host: '127.0.0.1', first: 0, count: 1, purpose: 'a program of the benchmarks' }))[0]!;
 }
 
 /** Throws when nobody does for `startMsMax`. */

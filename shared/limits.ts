@@ -378,8 +378,11 @@ export const limits = {
   stopGraceMs: 10_000,
   /** How often a starting cluster asks its router whether all is there. */
   localStatusIntervalMs: 50,
-  /** Ports that are tried for the shards before giving up. */
+  /** Ports that are tried before giving up. */
   localPortsTriedMax: 1_000,
+  /** Where any port will do: above those that services have, and below those that kernels give away (Linux: from 32,768 on; others: from 49,152). */
+  localPortMin: 10_000,
+  localPortsEnd: 32_000,
 
   // Failure, in the router.
   /** Keys that may be sent twice, as a share of those sent in the last `retryWindowMs`: a cluster in trouble must not get twice its load. */

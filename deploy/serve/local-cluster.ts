@@ -1,18 +1,17 @@
 // A whole cluster on this machine: shards and a router, or several behind one port, as child processes over one data folder.
 
-import { createServer } from 'node:net';
 import { WorkerGroup } from '../../router/worker-group.ts';
-import { PavostoreError } from '../../shared/errors.ts';
 import { HttpClient } from '../../shared/http-client.ts';
 import { limits } from '../../shared/limits.ts';
 import { joinAddress } from '../../shared/member-source.ts';
 import type { SupervisedProcess as SupervisedChild } from '../../shared/supervised-process.ts';
+import { freePorts } from './free-ports.ts';
 import { program, SupervisedProcess, withoutOwnVariables } from './supervised-process.ts';
 
 export type LocalClusterOptions = {
   readonly dataDir: string;
   readonly host: string;
-  /** Of the routers; 0 picks a free one. */
+  /** Of the routers; with 0 the first free one above those of the shards. */
   readonly port: number;
   /** Processes that share it; one by default. */
   readonly routers?: number;
@@ -74,7 +73,8 @@ export class LocalCluster {
   async start(): Promise<void> {
     try {
       const { dataDir, shardPort, shards, replicas, zones, logLevel, shardArgsOf = () => [] } = this.#options;
-      const ports = shardPort === 0 ? await anyFreePorts(shardHost, shards) : await freePorts(shardPort, shards);
+      const purpose = `${shards} shards; give another --shard-port`;
+      const ports = await freePorts({ host: shardHost, first: shardPort, count: shards, purpose });
       this.#shardAddresses = ports.map((each) => joinAddress(shardHost, each));
       const members = this.#shardAddresses.join(',');
       this.#shards = ports.map((each, i) =>
@@ -86,7 +86,7 @@ export class LocalCluster {
           ...shardArgsOf(this.#shardAddresses[i]!, this.#shardAddresses),
         ]),
       );
-      this.#routers = await this.#makeRouters(members);
+      this.#routers = this.#makeRouters(members, await this.#routersPort(ports.at(-1)! + 1));
       const started = await Promise.all([this.#routers.start(), ...this.#shards.map((shard) => shard.start())]);
       this.#routerPort = started[0]!;
       await this.#untilWhole();
@@ -126,11 +126,15 @@ export class LocalCluster {
     }
   }
 
+  /** Chosen here: one that a router picked itself would be another one after its death. */
+  async #routersPort(first: number): Promise<number> {
+    const { host, port } = this.#options;
+    return port === 0 ? (await freePorts({ host, first, count: 1, purpose: 'the routers; give a --port' }))[0]! : port;
+  }
+
   /** They drain for nobody: with them the cluster goes. */
-  async #makeRouters(members: string): Promise<RouterProcesses> {
+  #makeRouters(members: string, port: number): RouterProcesses {
     const { host, routers = 1, logLevel, routerArgs = [], onEvent } = this.#options;
-    // One that a router picked itself would be another one after its death.
-    const port = this.#options.port === 0 ? (await anyFreePorts(host, 1))[0]! : this.#options.port;
     const argsFor = (shared: number): string[] => [
       'router',
       ...flags({ host, port: shared, members, 'log-level': logLevel }),
@@ -151,38 +155,6 @@ export class LocalCluster {
   #child(title: string, args: readonly string[]): SupervisedProcess {
     return new SupervisedProcess({ title, args, onDeath: this.#options.onEvent });
   }
-}
-
-/** The first `count` ports from `first` upwards on which nobody listens. Throws `port_in_use`. */
-async function freePorts(first: number, count: number): Promise<number[]> {
-  const ports: number[] = [];
-  for (let port = first; ports.length < count; port++) {
-    if (port > Math.min(65_535, first + limits.localPortsTriedMax)) {
-      throw new PavostoreError(
-        'port_in_use',
-        `only ${ports.length} free ports from ${first} to ${port - 1} for ${count} shards; give another --shard-port`,
-      );
-    }
-    if (await isFree(port)) ports.push(port);
-  }
-  return ports;
-}
-
-function isFree(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const probe = createServer();
-    probe.once('error', () => resolve(false));
-    probe.listen({ host: shardHost, port, exclusive: true }, () => probe.close(() => resolve(true)));
-  });
-}
-
-/** Different ones, since all are taken before the first is given back. */
-async function anyFreePorts(host: string, count: number): Promise<number[]> {
-  const probes = Array.from({ length: count }, () => createServer());
-  await Promise.all(probes.map((probe) => new Promise<void>((resolve) => probe.listen({ host, port: 0 }, resolve))));
-  const ports = probes.map((probe) => (probe.address() as { port: number }).port);
-  await Promise.all(probes.map((probe) => new Promise((resolve) => probe.close(resolve))));
-  return ports;
 }
 
 function flags(values: Readonly<Record<string, string | number>>): string[] {

@@ -14,6 +14,7 @@ import { forEachSlice } from '../../shared/slice-ranges.ts';
 import { parseStatusReport } from '../../shared/status-report.ts';
 import { publishRecords, type Records } from '../data-sets.ts';
 import { ask, getRequest } from '../raw-http.ts';
+import { nextPorts } from './test-ports.ts';
 import './compile-cache.ts';
 
 export type TestClusterOptions = {
@@ -63,8 +64,9 @@ export class TestCluster {
     this.cluster = new LocalCluster({
       dataDir: this.dataDir,
       host: '127.0.0.1',
+      // The one after those of the shards.
       port: 0,
-      shardPort: nextPorts(options.shards ?? 3),
+      shardPort: nextPorts((options.shards ?? 3) + 1),
       shards: options.shards ?? 3,
       replicas: options.replicas ?? 1,
       logLevel: 'silent',
@@ -183,18 +185,6 @@ export class TestCluster {
     this.#children.push(child);
     return joinAddress('127.0.0.1', await child.start());
   }
-}
-
-/** Below those that the kernel gives to outgoing connections: one of these must not get the port of a shard that is down for a moment. */
-const portsOfTests = { first: 10_000, end: 32_000 } as const;
-const portsPerProcess = 40;
-let portAt = portsOfTests.first + ((process.pid * portsPerProcess) % (portsOfTests.end - portsOfTests.first));
-
-/** Where to look for free ports for so many shards: test files run side by side, each in a process, perhaps in several checkouts. */
-function nextPorts(count: number): number {
-  const first = portAt;
-  portAt += count;
-  return first;
 }
 
 /** For `vi.waitFor`: longer than anything takes that is not broken. */

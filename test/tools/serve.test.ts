@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { waiting } from '../cluster/cluster-harness.ts';
+import { nextPorts } from '../cluster/test-ports.ts';
 import { ask, getRequest } from '../raw-http.ts';
 
 const program = fileURLToPath(new URL('../../deploy/pavostore.ts', import.meta.url));
@@ -35,7 +36,7 @@ afterEach(async () => {
 
 /** Starts a cluster; resolves to the router's address when it says that it serves. */
 async function serve(...args: readonly string[]): Promise<{ address: string; said: () => string }> {
-  server = spawn(process.execPath, [program, 'serve', '--port', '0', '--shard-port', '21950', '--data', 'data', ...args], {
+  server = spawn(process.execPath, [program, 'serve', '--port', '0', '--shard-port', String(nextPorts(3)), '--data', 'data', ...args], {
     cwd: folder,
     env: { ...process.env, [marker]: folder },
   });
@@ -73,6 +74,8 @@ test('a file is one command from being served; the same again is not split again
     '',
   ]);
   expect(first.said()).toMatch(/serving 3 entries/);
+  // The router listens seconds after its port was chosen: the kernel must not give it away meanwhile.
+  expect(Number(first.address.split(':')[1])).toBeLessThan(32_768);
   server!.kill('SIGINT');
   expect(await once(server!, 'exit')).toEqual([0, null]);
 
@@ -99,7 +102,7 @@ test('a port that is taken ends it at once, and nothing is left', async () => {
   const port = address.split(':')[1]!;
   const other = spawn(
     process.execPath,
-    [program, 'serve', '--port', port, '--shard-port', '21960', '--shards', '1', '--data', 'data', 'first.data'],
+    [program, 'serve', '--port', port, '--shard-port', String(nextPorts(1)), '--shards', '1', '--data', 'data', 'first.data'],
     { cwd: folder, env: { ...process.env, [marker]: folder } },
   );
   let said = '';
