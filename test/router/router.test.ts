@@ -77,9 +77,14 @@ describe('a router follows what the shards report', () => {
   test('from the first request on, also when not every slice has a holder', async () => {
     for (const shard of shards) shard.kept = [[1, 3]];
     // Whatever it does once a second comes later by this from then on.
-    const standing = setTimeout(() => standStill(400), limits.pollIntervalMs - 20);
+    const [a] = shards as [FakeShard];
+    const { replyStatus } = a;
+    a.replyStatus = (text, response) => {
+      a.replyStatus = replyStatus;
+      setTimeout(() => standStill(400), limits.pollIntervalMs - 100);
+      replyStatus(text, response);
+    };
     await startRouter();
-    clearTimeout(standing);
     const codes = await Promise.all(
       Array.from({ length: 40 }, async (_, i) => {
         const response = await get(`key${i}`);
