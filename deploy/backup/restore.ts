@@ -199,18 +199,25 @@ class SliceRestore {
     const { store, signal } = this.#options;
     const name = sliceName(sliceIndex);
     const part = join(this.#folder, 'parts', name);
-    for (const source of this.#sources.parts)
-      if (
-        await copyFile(join(source, name), part).then(
-          () => true,
-          () => false,
-        )
-      )
-        break;
+    await this.#takePart(name, part);
     await fetchSlice(store, expected, part, { onBytes: (bytes) => this.#moved(bytes), signal }).catch(rethrowWrite(part));
     await rename(part, slicePath(this.#versionDir, sliceIndex)).catch(rethrowWrite(part));
     this.#fetchedSlices++;
     this.#fetchedBytes += expected.bytes;
+  }
+
+  /** Takes the longest part of a slice that lies in DATA, if there is one. */
+  async #takePart(name: string, part: string): Promise<void> {
+    const found = await Promise.all(this.#sources.parts.map(async (source) => await partIn(source, name)));
+    for (const { path } of found.filter(({ size }) => size > 0).sort((a, b) => b.size - a.size)) {
+      try {
+        // Under another name: what a restore leaves that dies over the copy is no part.
+        await copyFile(path, `${part}.copy`);
+        return await rename(`${part}.copy`, part);
+      } catch {
+        // A restore that still runs is done with it, or the disk is full: the next one, or what is fetched, will do.
+      }
+    }
   }
 
   #moved(bytes: number): void {
@@ -238,6 +245,16 @@ async function findSources(dataDir: string, id: string, ownFolder: string): Prom
     slices: [slicesPath(versionPath(dataDir, id)), ...folders.map((folder) => slicesPath(join(folder, 'version')))],
     parts: folders.map((folder) => join(folder, 'parts')),
   };
+}
+
+/** A part of a slice and its size; 0 where there is none. */
+async function partIn(folder: string, name: string): Promise<{ readonly path: string; readonly size: number }> {
+  const path = join(folder, name);
+  const size = await stat(path).then(
+    (stats) => stats.size,
+    () => 0,
+  );
+  return { path, size };
 }
 
 /** All is done: what is left of this restore, and of earlier ones that died, goes. */

@@ -11,6 +11,7 @@ import {
   manifestPath,
   readCurrent,
   readPublications,
+  sliceName,
   slicePath,
   versionPath,
 } from '../../../shared/data-set.ts';
@@ -302,6 +303,38 @@ describe('a restore', () => {
     expect(filesOf(dataDir, data.manifest.id)).toEqual(filesOf(data.dataDir, data.manifest.id));
     // The folder of the first one is another's until its heartbeat is old.
     expect(await findDebris(dataDir)).toHaveLength(1);
+  });
+
+  test('goes on with the longest part of each slice, whichever of those that died has it', async () => {
+    const ranges = new Map<string, string | undefined>();
+    const server = await startS3({
+      onRequest: ({ method, key, headers }) => {
+        if (method === 'GET' && key.includes('slices/')) ranges.set(key.slice(key.indexOf('slices/')), headers.range);
+        return undefined;
+      },
+    });
+    const data = makeData();
+    await backup(data.dataDir, openS3(server));
+    ranges.clear();
+    const dataDir = join(makeRoot(), 'restored');
+    const { slices } = data.manifest.identity;
+    // Whatever the order in which they are found, the first is not the one with the longest part of each.
+    const folders = await Promise.all(Array.from({ length: 3 }, async () => await openTemporaryFolder(dataDir)));
+    for (const [at, folder] of folders.entries()) {
+      folder.abandon();
+      mkdirSync(join(folder.path, 'parts'));
+      writeFileSync(join(folder.path, `restore-${data.manifest.id}`), '');
+      // Of the last one there is none.
+      for (const i of slices.slice(0, 7).keys()) {
+        const size = i % 3 === at ? 1_000 + i : 10 + at;
+        const bytes = readFileSync(slicePath(versionPath(data.dataDir, data.manifest.id), i)).subarray(0, size);
+        writeFileSync(join(folder.path, 'parts', sliceName(i)), bytes);
+      }
+    }
+    expect(await restore(openS3(server), dataDir)).toMatchObject({ published: true, fetchedSlices: sliceCount });
+    const expected = slices.map(({ sha256 }, i) => [placeSliceName(sha256), i === 7 ? undefined : `bytes=${1_000 + i}-`] as const);
+    expect(ranges).toEqual(new Map(expected));
+    expect(filesOf(dataDir, data.manifest.id)).toEqual(filesOf(data.dataDir, data.manifest.id));
   });
 
   test('gets a greater sequence than the backup has, whatever the clock says; --no-publish only writes the version', async () => {
