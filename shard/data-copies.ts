@@ -66,8 +66,6 @@ export class DataCopies {
   #manifestSeen = '';
   #unusedLookedMs = performance.now();
   #isRemoving = false;
-  /** Versions that must stay in a cache, as of the last glance. */
-  #used: ReadonlySet<string> = new Set();
   #leftoversTrouble = '';
   /** The folder has had a readable `current`: its absence is a loss, not how a shard with an empty disk begins. */
   #hadCurrent = false;
@@ -126,16 +124,15 @@ export class DataCopies {
 
   /**
    * Looks whether `current` and the manifest that are in use are still in the folder, and writes them again when they are not; removes versions from a cache
-   * that nobody uses, and what dead processes have left. `held`: what this shard has open. For every second or so.
+   * that nobody uses, and what dead processes have left. `held`: what this shard has open, whenever it is asked. For every second or so.
    */
-  async glance(manifest: Manifest, current: Current, held: readonly string[]): Promise<void> {
+  async glance(manifest: Manifest, current: Current, held: () => readonly string[]): Promise<void> {
     if (this.#isGlancing) return;
     this.#isGlancing = true;
     try {
       await this.#glanceAtManifest(manifest);
       await this.#glanceAtCurrent(current);
-      this.#used = this.#usedOf(current, held);
-      void this.#removeUnused();
+      void this.#removeUnused(current, held);
     } finally {
       this.#isGlancing = false;
     }
@@ -238,22 +235,17 @@ export class DataCopies {
     counts.healed.own++;
   }
 
-  /** What this shard holds, or anybody reports, or could go back to. */
-  #usedOf({ id, previousId }: Current, held: readonly string[]): ReadonlySet<string> {
-    const reported = this.#options.members().flatMap(({ report }) => (report?.versions ?? []).map((version) => version.id));
-    return new Set([id, ...(previousId === undefined ? [] : [previousId]), ...held, ...reported]);
-  }
-
   /** What dead processes left; with a source also versions that nobody uses and the source has. Not waited for, since the source is asked. Never rejects. */
-  async #removeUnused(): Promise<void> {
+  async #removeUnused(current: Current, held: () => readonly string[]): Promise<void> {
     const { dataDir, source, log } = this.#options;
     const nowMs = performance.now();
     if (this.#isRemoving || nowMs - this.#unusedLookedMs < limits.unusedLookIntervalMs) return;
     this.#unusedLookedMs = nowMs;
     this.#isRemoving = true;
+    const isUsed = async (id: string): Promise<boolean> => this.#isUsed(id, [current, await this.findCurrent()], held());
     try {
       await this.removeLeftovers();
-      const removed = source ? await removeUnusedVersions(dataDir, (id) => this.#mayGo(source, id)) : [];
+      const removed = source ? await removeUnusedVersions(dataDir, (id) => this.#mayGo(id, source, isUsed)) : [];
       for (const id of removed) log.info(`version ${id} is removed from the cache: nobody uses it`);
     } catch (error) {
       if (!this.#closed) log.warn((error as Error).message);
@@ -262,12 +254,19 @@ export class DataCopies {
     }
   }
 
-  /** Nobody uses the version, and the source has it. */
-  async #mayGo(source: ObjectStore, id: string): Promise<boolean> {
-    if (this.#used.has(id)) return false;
+  /** Nobody uses the version, and the source has it. Throws where it cannot be known who does. */
+  async #mayGo(id: string, source: ObjectStore, isUsed: (id: string) => Promise<boolean>): Promise<boolean> {
+    if (await isUsed(id)) return false;
     const isInSource = (await source.findObject(placeManifestName(id)).catch(() => undefined)) !== undefined;
-    // Somebody may have taken it up while the source was asked.
-    return isInSource && !this.#used.has(id) && !this.#closed;
+    // Somebody may have taken it up, or gone back to it, while the source was asked.
+    return isInSource && !(await isUsed(id)) && !this.#closed;
+  }
+
+  /** This shard holds it, or anybody reports it, or could go back to it. */
+  #isUsed(id: string, currents: readonly (Current | undefined)[], held: readonly string[]): boolean {
+    const reported = this.#options.members().flatMap(({ report }) => report?.versions ?? []);
+    const published = currents.some((current) => current?.id === id || current?.previousId === id);
+    return published || held.includes(id) || reported.some((version) => version.id === id);
   }
 
   /** What the members serve, when the folder says nothing of it, or has been behind for a while. */

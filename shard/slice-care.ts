@@ -97,7 +97,7 @@ export class SliceCare {
 
   /** `current` and manifest that are in use are looked after. Never rejects. */
   async glance(manifest: Manifest, current: Current): Promise<void> {
-    const held = this.#options.versions().map(({ id }) => id);
+    const held = (): string[] => this.#options.versions().map(({ id }) => id);
     await this.#copies.glance(manifest, current, held).catch((error: Error) => this.#options.log.warn(error.message));
   }
 

@@ -19,7 +19,7 @@ import {
 } from '../../shared/data-set.ts';
 import type { HttpServer } from '../../shared/http-server.ts';
 import { limits } from '../../shared/limits.ts';
-import { formatManifest } from '../../shared/manifest.ts';
+import { formatManifest, type Manifest } from '../../shared/manifest.ts';
 import type { Member } from '../../shared/member-table.ts';
 import type { ObjectStore } from '../../shared/object-store.ts';
 import { openPlace } from '../../shared/place.ts';
@@ -68,8 +68,10 @@ const member = (alive: boolean, sequence: number, kept: readonly (readonly [numb
   return { name: 'a', zone: undefined, address: 'a:1', fixed: true, report, lastAnswerMs: 0, lastListedMs: 0, alive };
 };
 
-function openCopies(dataDir: string, { members = [], source }: { members?: readonly Member[]; source?: ObjectStore }): DataCopies {
-  const log = { info: () => {}, warn: () => {} } as unknown as HttpServer['log'];
+type CopiesOfTest = { readonly members?: readonly Member[]; readonly source?: ObjectStore; readonly onLog?: (line: string) => void };
+
+function openCopies(dataDir: string, { members = [], source, onLog = () => {} }: CopiesOfTest): DataCopies {
+  const log = { info: onLog, warn: onLog } as unknown as HttpServer['log'];
   const copies = new DataCopies({
     ...{ dataDir, source, log, backup: undefined, counts: noHealCounts() },
     members: () => members,
@@ -127,6 +129,35 @@ test('a version that is brought is marked as fetched; one whose manifest was onl
     expect(existsSync(fetchedMarkPath(versionPath(dataDir, manifest.id)))).toBe(isMarked);
     expect(await findDebris(dataDir)).toEqual([]);
   }
+});
+
+test('of versions in a cache that nobody uses those stay that somebody goes back to, or holds, while the source is asked for them', async () => {
+  const interval = vi.spyOn(limits, 'unusedLookIntervalMs', 'get').mockReturnValue(0 as 60_000);
+  onTestFinished(() => interval.mockRestore());
+  const folder = await makeFolder();
+  const [published, place, cache] = ['data', 'place', 'cache'].map((name) => join(folder, name)) as [string, string, string];
+  const source = openPlace(place);
+  const lines: string[] = [];
+  const copies = openCopies(cache, { source, onLog: (line) => lines.push(line) });
+  const fetchOne = async (key: string): Promise<Manifest> => {
+    const manifest = publishRecords(published, new Map([[key, Buffer.from(key)]]), { sliceCount: 1 });
+    await source.writeSmallObject(placeManifestName(manifest.id), Buffer.from(formatManifest(manifest)));
+    return await copies.readManifest(manifest.id);
+  };
+  const versions = [await fetchOne('served'), await fetchOne('back'), await fetchOne('held'), await fetchOne('unused')] as const;
+  const [served, back, held, unused] = versions;
+  lines.length = 0;
+  const findObject = source.findObject.bind(source);
+  const holding = [served.id];
+  vi.spyOn(source, 'findObject').mockImplementation(async (name) => {
+    if (name === placeManifestName(back.id))
+      writeFileSync(currentPath(cache), formatCurrent({ sequence: 2, id: back.id, previousId: undefined }));
+    if (name === placeManifestName(held.id)) holding.push(held.id);
+    return await findObject(name);
+  });
+  await copies.glance(served, { sequence: 1, id: served.id, previousId: undefined }, () => holding);
+  await vi.waitFor(() => expect(lines).toEqual([expect.stringContaining(`version ${unused.id} is removed`)]), waiting);
+  expect(versions.map(({ id }) => existsSync(versionPath(cache, id)))).toEqual([true, true, true, false]);
 });
 
 test('the newest version is the one that a living member keeps something of', () => {
