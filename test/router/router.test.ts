@@ -76,13 +76,13 @@ describe('a router follows what the shards report', () => {
 
   test('from the first request on, also when not every slice has a holder', async () => {
     for (const shard of shards) shard.kept = [[1, 3]];
-    // Whatever it does once a second comes later by this from then on.
+    // It hears late what there is, and whatever it does once a second comes later by this from then on: just before it may serve, and after it listens.
     const [a] = shards as [FakeShard];
     const { replyStatus } = a;
     a.replyStatus = (text, response) => {
       a.replyStatus = replyStatus;
-      setTimeout(() => standStill(400), limits.pollIntervalMs - 100);
-      replyStatus(text, response);
+      setTimeout(() => replyStatus(text, response), limits.pollIntervalMs / 2);
+      setTimeout(() => standStill(0.4 * limits.pollIntervalMs), 0.9 * limits.pollIntervalMs);
     };
     await startRouter();
     const codes = await Promise.all(
