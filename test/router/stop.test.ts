@@ -89,7 +89,7 @@ test('a router that drains says first that it is not ready, serves on, and then 
     members: parseMemberSource(shard.address),
     deadlineMs: 1_000,
     cacheSize: 0,
-    drainMs: 300,
+    drainMs: 2_000,
     logLevel: 'silent',
   });
   const own = `127.0.0.1:${await draining.start()}`;
