@@ -83,9 +83,9 @@ test.each(['EAI_AGAIN', 'ENOTFOUND'])('a listed member whose name gives %s is on
   Object.assign(nodeDns, { lookup: failing });
   try {
     start(`${shards[0]!.address},shard.test:7070`);
-    await vi.waitFor(() => expect(poller!.firstRoundDone).toBe(true), waiting);
+    // A first poll that finds no answer within its deadline is done too.
+    await vi.waitFor(() => expect([poller!.firstRoundDone, alive()]).toEqual([true, ['a']]), waiting);
     expect(names).toBeGreaterThan(0);
-    expect(alive()).toEqual(['a']);
     expect(poller!.table.members.map(({ name }) => name)).toEqual(['a', 'shard.test:7070']);
     expect(troubles).toEqual([]);
   } finally {
@@ -98,15 +98,17 @@ test('a name that makes no address is told: that is no network that is down', as
   const named = dns.resolveSrv;
   Object.assign(dns, { resolveSrv: async (name: string) => [...(await named(name)), { name: 'a b', port: 1, priority: 0, weight: 0 }] });
   start('dns+srv://_pavostore._tcp.shards.test');
-  await vi.waitFor(() => expect(troubles).toEqual([expect.stringContaining('URL')]), waiting);
-  expect(alive()).toEqual(['a']);
+  await vi.waitFor(() => expect([troubles, alive()]).toEqual([[expect.stringContaining('URL')], ['a']]), waiting);
 });
 
 test('a poll afresh asks once more, also when one is under way', async () => {
   say = shards;
   start('dns+srv://_pavostore._tcp.shards.test');
   await vi.waitFor(() => expect(alive()).toEqual(['a', 'b']), waiting);
-  const nowMs = performance.now();
-  await poller!.pollAfresh(['a', 'b', 'nobody']);
-  for (const name of ['a', 'b']) expect(poller!.table.find(name)!.reportAskedMs).toBeGreaterThanOrEqual(nowMs);
+  // A poll may find no answer within its deadline: then it is asked again.
+  await vi.waitFor(async () => {
+    const nowMs = performance.now();
+    await poller!.pollAfresh(['a', 'b', 'nobody']);
+    for (const name of ['a', 'b']) expect(poller!.table.find(name)!.reportAskedMs).toBeGreaterThanOrEqual(nowMs);
+  }, waiting);
 });
