@@ -1,6 +1,7 @@
 // An engine over fake shards, without a server before it: keys go in, outcomes come out.
 
 import { Admission } from '../../router/admission.ts';
+import type { BulkLookup } from '../../router/bulk-lookup.ts';
 import { KeyLookup } from '../../router/key-lookup.ts';
 import { packKeys } from '../../router/key-ranges.ts';
 import { LookupEngine } from '../../router/lookup-engine.ts';
@@ -30,8 +31,17 @@ class TestLookup extends KeyLookup {
   }
 }
 
+class EngineOfMgets extends LookupEngine {
+  /** Knob: the deadline of the next /mget, if it has one of its own. */
+  mgetDeadlineMs: number | undefined;
+
+  override submitBulk(bulk: BulkLookup, deadlineMs: number | undefined = this.mgetDeadlineMs): void {
+    super.submitBulk(bulk, deadlineMs);
+  }
+}
+
 export class TestEngine {
-  readonly engine: LookupEngine;
+  readonly engine: EngineOfMgets;
   readonly version: RoutedVersion;
   /** Counter: how often the members were to be asked anew. */
   askedAnew = 0;
@@ -42,7 +52,7 @@ export class TestEngine {
 
   constructor(shards: readonly FakeShard[], { deadlineMs = 10_000, cacheSize = 0 }: { deadlineMs?: number; cacheSize?: number } = {}) {
     this.#shards = shards;
-    this.engine = new LookupEngine({
+    this.engine = new EngineOfMgets({
       deadlineMs,
       cacheSize,
       onRefused: (address) => this.refused.push(address),
@@ -86,8 +96,9 @@ export class TestEngine {
     return this.#submit(new TestLookup(this.engine, this.version, key, true));
   }
 
-  /** The results of a whole /mget. */
-  async mget(keys: readonly string[]): Promise<readonly Readonly<Record<string, unknown>>[]> {
+  /** The results of a whole /mget; it may have a deadline of its own. */
+  async mget(keys: readonly string[], deadlineMs?: number): Promise<readonly Readonly<Record<string, unknown>>[]> {
+    this.engine.mgetDeadlineMs = deadlineMs;
     const { body } = await answerMget(
       { engine: this.engine, admission: new Admission(this.engine, { owed: new OwedMemory() }) },
       this.version,
