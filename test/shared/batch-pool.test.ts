@@ -16,6 +16,7 @@ let address: string;
 let answer: (socket: Socket, body: string) => void;
 const requests: string[] = [];
 
+const waiting = { timeout: 20_000, interval: 5 } as const;
 const typeField = `Content-Type: ${batchContentType}\r\n`;
 const reply = (body: string, fields = typeField): string => `HTTP/1.1 200 OK\r\n${fields}Content-Length: ${body.length}\r\n\r\n${body}`;
 
@@ -160,7 +161,7 @@ describe('a connection that ends', () => {
 test('a batch is written once the connection is there, and `refused` when nobody listens', async () => {
   const { batch, outcome, writes } = send('a');
   expect([batch.isWritten, writes.count]).toEqual([false, 0]);
-  await vi.waitFor(() => expect([batch.isWritten, writes.count]).toEqual([true, 1]));
+  await vi.waitFor(() => expect([batch.isWritten, writes.count]).toEqual([true, 1]), waiting);
   expect(await outcome).toBe('to a');
   await new Promise<void>((resolve) => {
     server.close(() => resolve());
@@ -176,7 +177,7 @@ test('several are under way at once, each on its own socket', async () => {
   const due: (() => void)[] = [];
   answer = (socket, body) => due.push(() => socket.write(reply(`to ${body}`)));
   const outcomes = ['a', 'b', 'c'].map(ask);
-  await vi.waitFor(() => expect(due.length).toBe(3));
+  await vi.waitFor(() => expect(due.length).toBe(3), waiting);
   for (const send of due.reverse()) send();
   expect(await Promise.all(outcomes)).toEqual(['to a', 'to b', 'to c']);
   expect(sockets.length).toBe(3);
@@ -203,7 +204,7 @@ test('a silent socket fails its batch as `late`, an idle one waits on', async ()
 test('closing fails what is under way and what comes after', async () => {
   answer = () => {};
   const { batch, outcome } = send('a');
-  await vi.waitFor(() => expect(batch.isWritten).toBe(true));
+  await vi.waitFor(() => expect(batch.isWritten).toBe(true), waiting);
   pool.close();
   expect(await outcome).toBe('broken');
   expect(await ask('b')).toBe('broken');
