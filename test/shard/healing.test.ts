@@ -1,7 +1,7 @@
 // What a shard answers whose files or memory changed under it, and how it heals; and what it gives to others.
 
 import { readFileSync } from 'node:fs';
-import { describe, expect, test, vi } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { usualCare } from '../../shard/slice-care.ts';
 import { limits } from '../../shared/limits.ts';
 import { formatManifest } from '../../shared/manifest.ts';
@@ -42,6 +42,9 @@ test('a bit flipped in memory that a look-up stumbles upon is 503, and healed at
 });
 
 test('a bit of a record flipped in the file that is served with --memory: its key is 503 with a reason, never a wrong value and never 404', async () => {
+  // What the look-up stumbles upon, the glance must not find before it.
+  const interval = vi.spyOn(limits, 'glanceIntervalMs', 'get').mockReturnValue(3_600_000 as 1_000);
+  onTestFinished(() => interval.mockRestore());
   publish(large);
   const running = await startCold({ care: { ...usualCare, scrubRate: 0 } });
   const key = [...large.keys()].find(isIn(slice))!;
