@@ -21,6 +21,7 @@ import { promisify } from 'node:util';
 import { crc32 } from 'node:zlib';
 import { PavostoreError } from '../../shared/errors.ts';
 import { limits } from '../../shared/limits.ts';
+import { recordSizeOf } from '../../shared/slice-layout.ts';
 import { writeError } from '../../shared/write-error.ts';
 import { writeFully } from '../publish/disk.ts';
 
@@ -32,6 +33,8 @@ export const rejectsIndex = spillCount;
 
 const magic = 0x4c505350;
 const crcAt = 20;
+/** Of a record with the bytes before it, at least. */
+const recordSizeMin = spillPrefixSize(false) + recordSizeOf(0, 0);
 
 /** Where each file is open and ends: shared by all threads. */
 export type SpillTargets = { readonly folder: string; readonly fds: readonly number[]; readonly sizes: BigInt64Array };
@@ -162,13 +165,11 @@ export function listBlocks(targets: SpillTargets, index: number): SpillBlock[] {
     const length = header.readUInt32LE(12);
     const position = at + spillBlockHeaderSize;
     if (header.readUInt32LE(0) !== magic || position + length > fileSize) throw malformed(path, `no block at ${at}`);
-    blocks.push({
-      chunkOrdinal: header.readUInt32LE(4),
-      sequence: header.readUInt32LE(8),
-      position,
-      length,
-      recordCount: header.readUInt32LE(16),
-    });
+    const recordCount = header.readUInt32LE(16);
+    // Room is made for so many records before the block is read, and its CRC looked at.
+    if (index !== rejectsIndex && recordCount * recordSizeMin > length)
+      throw malformed(path, `the block at ${position} says that ${recordCount} records are in its ${length} bytes`);
+    blocks.push({ chunkOrdinal: header.readUInt32LE(4), sequence: header.readUInt32LE(8), position, length, recordCount });
     at = position + length;
   }
   return blocks.sort((a, b) => a.chunkOrdinal - b.chunkOrdinal || a.sequence - b.sequence);

@@ -36,13 +36,14 @@ test('blocks are read back in the order of chunk and sequence, whatever the orde
     [0, 0],
     [65_536, 2],
   ] as const;
-  for (const [chunkOrdinal, sequence] of places) append(spills, 3, Buffer.from(`${chunkOrdinal}/${sequence}`), { chunkOrdinal, sequence });
+  for (const [chunkOrdinal, sequence] of places)
+    append(spills, 3, Buffer.from(`block ${chunkOrdinal}/${sequence}`), { chunkOrdinal, sequence });
   const payloads = listBlocks(spills.targets, 3).map((block) => {
     const bytes = Buffer.alloc(100);
     readBlock(spills.targets, 3, block, bytes, 10);
     return bytes.toString('latin1', 10 + spillBlockHeaderSize, 10 + spillBlockHeaderSize + block.length);
   });
-  expect(payloads).toEqual(['0/0', '7/0', '7/1', '300/0', '65536/2']);
+  expect(payloads).toEqual(['block 0/0', 'block 7/0', 'block 7/1', 'block 300/0', 'block 65536/2']);
   expect(listBlocks(spills.targets, 4)).toEqual([]);
 });
 
@@ -75,6 +76,19 @@ test('a spill file with a flipped bit, cut off or grown is refused', async () =>
   truncateSync(path, 0);
   writeFileSync(path, whole);
   readAll();
+});
+
+test('a block that says that it holds more records than its bytes can be is refused before there is room for them', async () => {
+  const { spills, folder } = await openSpills();
+  append(spills, 0, recordPayload(5, '', ''), { chunkOrdinal: 0, sequence: 0 });
+  expect(listBlocks(spills.targets, 0)).toMatchObject([{ recordCount: 1 }]);
+  const path = spillPath(folder, 0);
+  const bytes = readFileSync(path);
+  for (const recordCount of [2, 2 ** 31 + 1, 2 ** 32 - 1]) {
+    bytes.writeUInt32LE(recordCount, 16);
+    writeFileSync(path, bytes);
+    expect(() => listBlocks(spills.targets, 0)).toThrow(expect.objectContaining({ code: 'spill_malformed' }));
+  }
 });
 
 test('spill files give their room back one by one, and at the end', async () => {
