@@ -51,11 +51,11 @@ export async function openPublishLock(
   while (!(await createLock(path, token))) {
     if (await takeAwayStale(dataDir, path)) continue;
     const waitedMs = performance.now() - startedMs;
-    if (waitedMs >= waitMs) throw new PavostoreError('publish_locked', `${path}: held by another process for ${formatDuration(waitedMs)}`);
     if (!isTold && waitedMs >= limits.publishLockTellMs) {
       isTold = true;
       onWait(`${path}: another process is publishing; waiting for it`);
     }
+    if (waitedMs >= waitMs) throw new PavostoreError('publish_locked', `${path}: held by another process for ${formatDuration(waitedMs)}`);
     await delay(limits.publishLockRetryMs, undefined, { signal });
   }
   return new PublishLock(path, token);

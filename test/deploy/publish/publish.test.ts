@@ -141,7 +141,7 @@ describe('the lock of publishers', () => {
     const lock = await openPublishLock(dataDir);
     const told: string[] = [];
     const onWait = (message: string): void => void told.push(message);
-    await expect(openPublishLock(dataDir, { waitMs: limits.publishLockTellMs + 100, onWait })).rejects.toMatchObject({
+    await expect(openPublishLock(dataDir, { waitMs: limits.publishLockTellMs, onWait })).rejects.toMatchObject({
       code: 'publish_locked',
     });
     expect(told).toEqual([expect.stringContaining('another process is publishing')]);
