@@ -36,10 +36,13 @@ export class SupervisedProcess {
     return this.#child?.exitCode === null && this.#child.signalCode === null ? this.#child.pid : undefined;
   }
 
-  /** Resolves to its port once it listens. Rejects when the first start fails; later deaths are mended here. */
+  /** Resolves to its port once it listens. Rejects when the first start fails, or when it is stopped before; later deaths are mended here. */
   async start(): Promise<number> {
+    this.#assertNotStopped();
     const { child, listening } = this.#spawn();
     const port = await Promise.race([listening, diedBeforeListening(child, this.title)]);
+    // It came up all the same, and is about to go.
+    this.#assertNotStopped();
     this.#supervise(child);
     return port;
   }
@@ -55,6 +58,10 @@ export class SupervisedProcess {
     const killTimer = setTimeout(() => child.kill('SIGKILL'), this.#options.stopGraceMs ?? limits.stopGraceMs);
     await exited;
     clearTimeout(killTimer);
+  }
+
+  #assertNotStopped(): void {
+    if (this.#stopping) throw new PavostoreError('interrupted', `${this.title} was stopped before it had started`);
   }
 
   #spawn(): { child: ChildProcess; listening: Promise<number> } {

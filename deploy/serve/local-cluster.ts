@@ -1,6 +1,7 @@
 // A whole cluster on this machine: shards and a router, or several behind one port, as child processes over one data folder.
 
 import { WorkerGroup } from '../../router/worker-group.ts';
+import { PavostoreError } from '../../shared/errors.ts';
 import { HttpClient } from '../../shared/http-client.ts';
 import { limits } from '../../shared/limits.ts';
 import { joinAddress } from '../../shared/member-source.ts';
@@ -41,7 +42,7 @@ export class LocalCluster {
   #routers: RouterProcesses | undefined;
   #shardAddresses: string[] = [];
   #routerPort = 0;
-  #stopped = false;
+  #stopping: Promise<void> | undefined;
 
   constructor(options: LocalClusterOptions) {
     this.#options = options;
@@ -69,12 +70,17 @@ export class LocalCluster {
     return joinAddress(this.#options.host === '0.0.0.0' ? shardHost : this.#options.host, this.#routerPort);
   }
 
-  /** Starts all; resolves when the router answers and every slice has a holder. Stops what it started when that fails. */
+  /**
+   * Starts all; resolves when the router answers and every slice has a holder. Stops what it started when that fails. Throws `interrupted` when it is
+   * stopped meanwhile: whatever it had not started by then it does not start.
+   */
   async start(): Promise<void> {
     try {
       const { dataDir, shardPort, shards, replicas, zones, logLevel, shardArgsOf = () => [] } = this.#options;
       const purpose = `${shards} shards; give another --shard-port`;
       const ports = await freePorts({ host: shardHost, first: shardPort, count: shards, purpose });
+      const routersPort = await this.#routersPort(ports.at(-1)! + 1);
+      this.#assertNotStopped();
       this.#shardAddresses = ports.map((each) => joinAddress(shardHost, each));
       const members = this.#shardAddresses.join(',');
       this.#shards = ports.map((each, i) =>
@@ -86,10 +92,11 @@ export class LocalCluster {
           ...shardArgsOf(this.#shardAddresses[i]!, this.#shardAddresses),
         ]),
       );
-      this.#routers = this.#makeRouters(members, await this.#routersPort(ports.at(-1)! + 1));
+      this.#routers = this.#makeRouters(members, routersPort);
       const started = await Promise.all([this.#routers.start(), ...this.#shards.map((shard) => shard.start())]);
       this.#routerPort = started[0]!;
       await this.#untilWhole();
+      this.#assertNotStopped();
     } catch (error) {
       await this.stop();
       throw error;
@@ -97,9 +104,12 @@ export class LocalCluster {
   }
 
   /** The routers first, so that nobody asks for what is going away; then the shards. */
-  async stop(): Promise<void> {
-    if (this.#stopped) return;
-    this.#stopped = true;
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stopAll();
+    return this.#stopping;
+  }
+
+  async #stopAll(): Promise<void> {
     await this.#routers?.close();
     await Promise.all(this.#shards.map((shard) => shard.stop()));
     await this.#client.close();
@@ -118,8 +128,12 @@ export class LocalCluster {
     }
   }
 
+  #assertNotStopped(): void {
+    if (this.#stopping) throw new PavostoreError('interrupted', 'the cluster was stopped before it had started');
+  }
+
   async #untilWhole(): Promise<void> {
-    while (!this.#stopped) {
+    while (!this.#stopping) {
       const status = await this.status();
       if (status?.version && !status.degraded && this.#routers!.isWhole) return;
       await new Promise((resolve) => setTimeout(resolve, limits.localStatusIntervalMs));

@@ -3,8 +3,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { waiting } from '../cluster/cluster-harness.ts';
@@ -110,4 +111,31 @@ test('a port that is taken ends it at once, and nothing is left', async () => {
   expect(await once(other, 'close')).toEqual([1, null]);
   expect(said).toContain(port);
   expect(await get(address, 'foo')).toBe('bar');
+});
+
+/** Resolves when the process has begun to heed signals: before, they end it. To be seen from SIGHUP, which it asks for last, and Node never by itself. */
+async function untilItHeeds(pid: number): Promise<void> {
+  const bit = 1n << BigInt(constants.signals.SIGHUP - 1);
+  const isCaught = (): boolean => (BigInt(`0x${/SigCgt:\t(\w+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]}`) & bit) !== 0n;
+  while (!isCaught()) await pause(1);
+}
+
+test.each([1, 2])('told to end at any moment of its start, with --routers %i, it ends, and leaves nothing behind', async (routers) => {
+  const args = ['first.data', '--shards', '2', '--routers', String(routers)];
+  await serve(...args);
+  server!.kill('SIGTERM');
+  expect(await once(server!, 'exit')).toEqual([0, null]);
+  const ports = ['--port', '0', '--shard-port', String(nextPorts(3))];
+  // At first it looks for ports; then its processes start, and each of them listens; at last all wait for the slices.
+  for (const afterMs of [0, 10, 100, 300, 700, 1_200]) {
+    server = spawn(process.execPath, [program, 'serve', ...ports, '--data', 'data', ...args], {
+      cwd: folder,
+      env: { ...process.env, [marker]: folder },
+    });
+    await untilItHeeds(server.pid!);
+    await pause(afterMs);
+    server.kill('SIGTERM');
+    expect([afterMs, ...(await once(server, 'exit'))]).toEqual([afterMs, 0, null]);
+    expect(processesOf(folder)).toEqual([]);
+  }
 });
