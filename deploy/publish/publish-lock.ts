@@ -1,17 +1,18 @@
 // DATA/publish.lock: one publisher at a time. The file holds its owner's random token and is touched while the owner lives.
-// A stale lock is taken over by renaming it away first: of two that try, one renames, the other finds nothing to rename.
-// An owner that was stopped for a minute may have lost the lock without knowing: it checks its token right before `current`
-// is replaced, the one act that must not be done by two.
+// A stale lock is taken away only by who has made `publish.lock.takeover` and has found it stale since: of two that have seen it, the
+// slower one would else take away what the faster one has locked anew. Who died over that leaves a stale takeover, which is taken
+// away in the same way. An owner that was stopped for a minute may have lost the lock without knowing: it checks its token right
+// before `current` is replaced, the one act that must not be done by two.
 
 import { randomBytes } from 'node:crypto';
-import { link, open, readFile, rename, rm } from 'node:fs/promises';
+import { open, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { PavostoreError } from '../../shared/errors.ts';
 import { fileSystemNow, Heartbeat, isStale } from '../../shared/heartbeat.ts';
 import { limits } from '../../shared/limits.ts';
 import { formatDuration } from '../../shared/quantities.ts';
-import { writeError } from '../../shared/write-error.ts';
+import { rethrowWrite, writeError } from '../../shared/write-error.ts';
 
 /** Owns the lock file from `openPublishLock` to `close`. */
 export class PublishLock {
@@ -76,22 +77,18 @@ async function createLock(path: string, token: string): Promise<boolean> {
   }
 }
 
-/** True when a stale lock was there and is gone now. */
+/** True when the stale file at `path`, a lock or a takeover, was there and is gone now. */
 async function takeAwayStale(dataDir: string, path: string): Promise<boolean> {
-  const nowMs = await fileSystemNow(dataDir);
-  if (!(await isStale(path, nowMs))) return false;
-  const aside = join(dataDir, `.probe-${randomBytes(8).toString('hex')}`);
+  if (!(await isStale(path, await fileSystemNow(dataDir)))) return false;
+  const takeover = `${path}.takeover`;
+  if (!(await createLock(takeover, ''))) return await takeAwayStale(dataDir, takeover);
   try {
-    await rename(path, aside);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return true;
-    throw writeError(error, path);
+    if (!(await isStale(path, await fileSystemNow(dataDir)))) return false;
+    await rm(path, { force: true }).catch(rethrowWrite(path));
+    return true;
+  } finally {
+    await rm(takeover, { force: true });
   }
-  // Between the look and the rename another process may have replaced the stale lock by its own: give that one back, unless
-  // a third has locked meanwhile; then its owner finds out by `assertHeld`.
-  if (!(await isStale(aside, nowMs))) await link(aside, path).catch(() => {});
-  await rm(aside, { force: true });
-  return true;
 }
 
 async function readToken(path: string): Promise<string | undefined> {

@@ -1,10 +1,11 @@
 import { existsSync } from 'node:fs';
-import { readdir, readFile, truncate, utimes, writeFile } from 'node:fs/promises';
+import fsPromises, { readdir, readFile, truncate, utimes, writeFile } from 'node:fs/promises';
+import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { nextCurrent } from '../../../deploy/publish/announcement.ts';
 import { type Disk, realDisk } from '../../../deploy/publish/disk.ts';
-import { openPublishLock } from '../../../deploy/publish/publish-lock.ts';
+import { openPublishLock, type PublishLock } from '../../../deploy/publish/publish-lock.ts';
 import { verifyDataSet } from '../../../deploy/verify/verify.ts';
 import { currentPath, fetchedMarkPath, readCurrent, slicePath, versionPath } from '../../../shared/data-set.ts';
 import { limits } from '../../../shared/limits.ts';
@@ -16,6 +17,23 @@ import { makeDataDir, newRecords, oldRecords, prepare, publish } from './prepare
 async function age(path: string): Promise<void> {
   const longAgo = (Date.now() - 2 * limits.heartbeatStaleMs) / 1_000;
   await utimes(path, longAgo, longAgo);
+}
+
+/** Has `hook` called, and waited for, after each look at a file, rename and removal of this process, until the test is over. */
+function afterEachAct(hook: (act: string, path: string) => Promise<void>): void {
+  for (const act of ['stat', 'rename', 'rm'] as const) {
+    const real = fsPromises[act] as (...args: unknown[]) => Promise<unknown>;
+    vi.spyOn(fsPromises, act).mockImplementation(async (...args: unknown[]): Promise<never> => {
+      const result = await real(...args);
+      await hook(act, String(args[0]));
+      return result as never;
+    });
+  }
+  syncBuiltinESMExports();
+  onTestFinished(() => {
+    vi.restoreAllMocks();
+    syncBuiltinESMExports();
+  });
 }
 
 describe('a disk', () => {
@@ -162,6 +180,48 @@ describe('the lock of publishers', () => {
     expect(locks).toHaveLength(1);
     await locks[0]!.assertHeld();
     await locks[0]!.close();
+    expect(await readdir(dataDir)).toEqual([]);
+  });
+
+  test('of a dead one is not taken away by who has seen it, and comes late: it is another one by then', async () => {
+    const dataDir = await makeFolder();
+    const lockPath = join(dataDir, 'publish.lock');
+    await writeFile(lockPath, 'the token of a dead one');
+    await age(lockPath);
+    const [seen, late] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    let looks = 0;
+    let lock: PublishLock | undefined;
+    let isLost = false;
+    afterEachAct(async (act, path) => {
+      if (act === 'stat' && path === lockPath && looks++ === 0) {
+        seen.resolve();
+        await late.promise;
+      }
+      isLost ||= lock !== undefined && !existsSync(lockPath);
+    });
+    const slow = openPublishLock(dataDir, { waitMs: 0 }).catch((error: unknown) => error);
+    await seen.promise;
+    lock = await openPublishLock(dataDir);
+    late.resolve();
+    expect(await slow).toMatchObject({ code: 'publish_locked' });
+    expect(isLost).toBe(false);
+    await lock.assertHeld();
+    await lock.close();
+    expect(await readdir(dataDir)).toEqual([]);
+  });
+
+  test('of a dead one is waited for while another takes it over, and taken over when that one is dead too, by one of many', async () => {
+    const dataDir = await makeFolder();
+    const paths = ['publish.lock', 'publish.lock.takeover', 'publish.lock.takeover.takeover'].map((name) => join(dataDir, name));
+    for (const path of paths) await writeFile(path, '');
+    for (const path of paths) {
+      await age(path);
+      const outcomes = await Promise.allSettled(Array.from({ length: 8 }, () => openPublishLock(dataDir, { waitMs: 200 })));
+      const locks = outcomes.filter((outcome) => outcome.status === 'fulfilled').map(({ value }) => value);
+      expect(locks).toHaveLength(path === paths.at(-1) ? 1 : 0);
+      await locks[0]?.assertHeld();
+      await locks[0]?.close();
+    }
     expect(await readdir(dataDir)).toEqual([]);
   });
 
