@@ -26,6 +26,8 @@ export class PublishedData {
   readonly #numbers = new Map<string, number>();
   /** What `current` named, one after the other. */
   readonly publications: Current[] = [];
+  /** What will be the next of them; `isSeen`: something was answered from it. */
+  #underWay: { readonly id: string; isSeen: boolean } | undefined;
   #versionCount = 0;
 
   /** Values have at least `valueSize` bytes. */
@@ -43,11 +45,13 @@ export class PublishedData {
     const { manifest, files } = encodeRecords(new Map(present), sliceCount);
     this.#numbers.set(manifest.id, number);
     const dataDir = this.#dataDir;
-    const { current } = await buildVersion(dataDir, async ({ versionDir }) => {
-      for (const [i, file] of files.entries()) writeFileSync(slicePath(versionDir, i), file);
-      return await publishVersion({ dataDir, versionDir, manifest, publish: true });
+    return await this.#publish(manifest.id, async () => {
+      const { current } = await buildVersion(dataDir, async ({ versionDir }) => {
+        for (const [i, file] of files.entries()) writeFileSync(slicePath(versionDir, i), file);
+        return await publishVersion({ dataDir, versionDir, manifest, publish: true });
+      });
+      return current!;
     });
-    return this.#note(current!);
   }
 
   async #splitAndPublish(number: number, sliceCount: number): Promise<Current> {
@@ -55,7 +59,7 @@ export class PublishedData {
     const stdin = Readable.from(this.#linesOf(number));
     const { id } = await splitFiles({ files: ['-'], dataDir, stdin, separator: 'tab', sliceCount, publish: false });
     this.#numbers.set(id, number);
-    return this.#note((await publishPlaced({ dataDir, act: 'publish', id, guards: defaultGuards }))!);
+    return await this.#publish(id, async () => (await publishPlaced({ dataDir, act: 'publish', id, guards: defaultGuards }))!);
   }
 
   *#linesOf(number: number): Generator<Buffer> {
@@ -68,12 +72,13 @@ export class PublishedData {
 
   /** One that was published before. */
   async publishAgain(id: string): Promise<Current> {
-    return this.#note(await rollbackVersion({ dataDir: this.#dataDir, id, force: false }));
+    return await this.#publish(id, async () => await rollbackVersion({ dataDir: this.#dataDir, id, force: false }));
   }
 
   /** The published one stays, with a new sequence. */
   async pin(): Promise<Current> {
-    return this.#note(await pinVersion({ dataDir: this.#dataDir, force: false }));
+    const { id } = this.publications.at(-1)!;
+    return await this.#publish(id, async () => await pinVersion({ dataDir: this.#dataDir, force: false }));
   }
 
   /** The value of a key in the version with this id; null when it is absent there; undefined when no such version was ever published. */
@@ -83,19 +88,32 @@ export class PublishedData {
     return isAbsent(keyIndex, number) ? null : this.#valueIn(this.keys[keyIndex]!, number);
   }
 
-  /** The first publication of this id at or after `from`; undefined: there is none. */
+  /** The first publication of this id at or after `from`, the one under way included; undefined: there is none. */
   publicationFrom(id: string, from: number): number | undefined {
     const found = this.publications.findIndex((each, index) => index >= from && each.id === id);
-    return found < 0 ? undefined : found;
+    if (found >= 0) return found;
+    if (this.#underWay?.id !== id) return undefined;
+    this.#underWay.isSeen = true;
+    return this.publications.length;
   }
 
   #valueIn(key: string, version: number): string {
     return `${key} in version ${version}`.padEnd(this.#valueSize, ' and so on');
   }
 
-  #note(current: Current): Current {
-    this.publications.push(current);
-    return current;
+  /** `current` names it before `act` is done: shards that look just then serve it while that still syncs. */
+  async #publish(id: string, act: () => Promise<Current>): Promise<Current> {
+    const underWay = { id, isSeen: false };
+    this.#underWay = underWay;
+    try {
+      const current = await act();
+      this.publications.push(current);
+      return current;
+    } catch (cause) {
+      throw underWay.isSeen ? new Error(`version ${id} was answered, and not published`, { cause }) : cause;
+    } finally {
+      this.#underWay = undefined;
+    }
   }
 }
 
