@@ -3,6 +3,7 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { runOpenLoop } from '../../bench/open-loop.ts';
+import { nextPorts } from '../cluster/test-ports.ts';
 
 let server: Server;
 let address: string;
@@ -13,8 +14,10 @@ beforeEach(async () => {
     socket.on('error', () => {});
     socket.on('data', () => onRequest(socket));
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  address = `127.0.0.1:${(server.address() as { port: number }).port}`;
+  // When nobody listens on it any more, nobody else does.
+  const port = nextPorts(1);
+  await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
+  address = `127.0.0.1:${port}`;
 });
 afterEach(() => void server.close());
 

@@ -5,10 +5,10 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { freePort } from '../../bench/tools.ts';
 import { program, withoutOwnVariables } from '../../deploy/serve/supervised-process.ts';
 import { SupervisedProcess } from '../../shared/supervised-process.ts';
 import { runProgram } from '../cluster/program.ts';
+import { nextPorts } from '../cluster/test-ports.ts';
 import { publishRecords } from '../data-sets.ts';
 import { ask, getRequest, percentEncode } from '../raw-http.ts';
 import { filler, SmallDisk, whyNoSmallDisk } from './small-disk.ts';
@@ -129,10 +129,10 @@ testOnDisk('a split and a publish onto a full disk fail, say so, leave nothing, 
 testOnDisk('a shard that fetches its slices onto a full disk serves them from memory, and says why', async () => {
   const disk = mount('empty', MiB);
   publishRecords(join(folder, 'data'), records, { sliceCount: 64 });
-  const ports = [await freePort(), await freePort()];
-  const members = ports.map((port) => `127.0.0.1:${port}`);
+  const port = nextPorts(2);
+  const members = [`127.0.0.1:${port}`, `127.0.0.1:${port + 1}`];
   const shard = async (i: number, dataDir: string, ...args: string[]) =>
-    await start('shard', '--data', dataDir, '--port', String(ports[i]), '--members', members.join(','), '--replicas', '2', ...args);
+    await start('shard', '--data', dataDir, '--port', String(port + i), '--members', members.join(','), '--replicas', '2', ...args);
   await shard(0, join(folder, 'data'), '--leave-grace', '0s');
   await untilReady(members[0]!);
   // There is room for the manifest and for some of the slices.

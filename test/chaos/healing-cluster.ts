@@ -1,14 +1,13 @@
 // A cluster whose shards have a data folder each, or share one: real processes over files that a test damages, and a load that checks every answer.
 
-import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { expect, vi } from 'vitest';
 import { SupervisedProcess } from '../../deploy/serve/supervised-process.ts';
 import { expectFullHouse, statusOf } from '../cluster/cluster-harness.ts';
+import { nextPorts } from '../cluster/test-ports.ts';
 import type { Records } from '../data-sets.ts';
 import { ask, getRequest, percentEncode, RawConnection } from '../raw-http.ts';
 import '../cluster/compile-cache.ts';
@@ -46,7 +45,8 @@ export class HealingCluster {
   /** Resolves when every slice has all its holders: `--replicas` of the shards, which all have the same. */
   async start(options: { shards: number; argsOf: (shard: number) => readonly string[] }): Promise<void> {
     this.#argsOf = options.argsOf;
-    for (let i = 0; i < options.shards; i++) this.addresses.push(`127.0.0.1:${await freePort()}`);
+    const first = nextPorts(options.shards);
+    for (let i = 0; i < options.shards; i++) this.addresses.push(`127.0.0.1:${first + i}`);
     await Promise.all(this.addresses.map(async (_, i) => await this.startShard(i)));
     this.#router = this.#child('router', ['router', '--members', this.addresses.join(','), '--port', '0', '--cache-size', '0']);
     this.routerAddress = `127.0.0.1:${await this.#router.start()}`;
@@ -101,15 +101,6 @@ export class HealingCluster {
     const logLevel = process.env.CHAOS_LOG ?? 'silent';
     return new SupervisedProcess({ title, args: [...args, '--log-level', logLevel], onDeath: (message) => this.deaths.push(message) });
   }
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1');
-  await once(probe, 'listening');
-  const { port } = probe.address() as { port: number };
-  probe.close();
-  await once(probe, 'close');
-  return port;
 }
 
 /** Connections that ask for one key after the other; each answer is compared with the records. */

@@ -9,6 +9,7 @@ import { bitsOf, keyHash32OfLatin1, sliceIndexOf } from '../../shared/key-hash.t
 import type { Manifest } from '../../shared/manifest.ts';
 import { placeManifestName, placeSliceName } from '../../shared/place-layout.ts';
 import { placeSlices } from '../../shared/placement.ts';
+import { nextPorts } from '../cluster/test-ports.ts';
 import { publishRecords } from '../data-sets.ts';
 import { account, bucket } from '../object-store/places.ts';
 import { S3Server } from '../object-store/s3-server.ts';
@@ -162,7 +163,9 @@ test('with slices in an object store shards with empty disks serve; with the sto
   manifest = publishRecords(published, smallRecords, { sliceCount });
   const root = join(cluster.folder, 'store');
   mkdirSync(root);
-  let store = await S3Server.start({ root, account });
+  // It comes back on its port, which nobody is to get meanwhile.
+  const port = nextPorts(1);
+  let store = await S3Server.start({ root, account, port });
   store.makeBucket(bucket);
   Object.assign(process.env, {
     AWS_ACCESS_KEY_ID: account.accessKeyId,
@@ -188,7 +191,7 @@ test('with slices in an object store shards with empty disks serve; with the sto
       const isLost = sliceIndexOf(keyHash32OfLatin1(key), bitsOf(sliceCount)) === lost;
       expect([key, (await cluster.get(key)).status]).toEqual([key, isLost ? 503 : 200]);
     }
-    store = await S3Server.start({ root, account, port: Number(new URL(endpoint).port) });
+    store = await S3Server.start({ root, account, port });
     await vi.waitFor(async () => expect((await cluster.statusOf(0)).healed.source).toBe(1), waiting);
     await cluster.untilWhole();
     await expectAllTrue(smallRecords);

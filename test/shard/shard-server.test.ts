@@ -13,6 +13,7 @@ import { parseMemberSource } from '../../shared/member-source.ts';
 import { placeSlices } from '../../shared/placement.ts';
 import { parseStatusReport } from '../../shared/status-report.ts';
 import { waiting } from '../cluster/cluster-harness.ts';
+import { nextPorts } from '../cluster/test-ports.ts';
 import { encodeRecords, publishRecords } from '../data-sets.ts';
 import { ask, getRequest, percentEncode, postRequest, RawConnection, type RawResponse } from '../raw-http.ts';
 import { problemCodeOf } from '../router/contract-cluster.ts';
@@ -204,8 +205,9 @@ describe('a shard beside others', () => {
 
   test('answers 421 for the slices that are not its own, and not held in a batch', async () => {
     const { id } = publishRecords(folder, records, { sliceCount });
-    const members = ['127.0.0.1:21490', '127.0.0.1:21491'];
-    await startShard({ members: members.join(','), name: members[0]!, port: 21_490 });
+    const port = nextPorts(2);
+    const members = [`127.0.0.1:${port}`, `127.0.0.1:${port + 1}`];
+    await startShard({ members: members.join(','), name: members[0]!, port });
     await untilReady();
     const placement = placeSlices({ members: members.map((name) => ({ name })), sliceCount, replicas: 1 });
     const isOwn = (key: string): boolean => placement[sliceIndexOf(keyHash32OfLatin1(key), bitsOf(sliceCount))]![0] === members[0];

@@ -7,6 +7,7 @@ import { batchContentType } from '../../shared/batch-wire.ts';
 import { openConnector } from '../../shared/http-client.ts';
 import { limits } from '../../shared/limits.ts';
 import { outgoingOf } from '../../shared/outgoing.ts';
+import { nextPorts } from '../cluster/test-ports.ts';
 
 let server: Server;
 let sockets: Socket[];
@@ -163,11 +164,7 @@ test('a batch is written once the connection is there, and `refused` when nobody
   expect([batch.isWritten, writes.count]).toEqual([false, 0]);
   await vi.waitFor(() => expect([batch.isWritten, writes.count]).toEqual([true, 1]), waiting);
   expect(await outcome).toBe('to a');
-  await new Promise<void>((resolve) => {
-    server.close(() => resolve());
-    for (const socket of sockets) socket.destroy();
-  });
-  const second = new BatchPool(address);
+  const second = new BatchPool(`127.0.0.1:${nextPorts(1)}`);
   const refused = await new Promise((resolve) => second.send(outgoingOf(Buffer.alloc(1)), { onReply: resolve, onFailure: resolve }));
   expect(refused).toBe('refused');
   second.close();

@@ -7,6 +7,7 @@ import { describe, expect, test } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 import type { ObjectStore } from '../../shared/object-store.ts';
 import { openPlace } from '../../shared/place.ts';
+import { nextPorts } from '../cluster/test-ports.ts';
 import { account, accountEnv, bucket, makeRoot, openS3, partSize, startS3 } from '../object-store/places.ts';
 import type { S3Fate, S3Seen } from '../object-store/s3-server.ts';
 
@@ -42,7 +43,8 @@ describe('a request that fails', () => {
   });
 
   test('again and again ends as `store_unreachable`, which names the request and the reason', async () => {
-    const server = await startS3({ onRequest: () => ({ status: 503, code: 'SlowDown', message: 'too fast' }) });
+    // On a port that nobody else gets once it is free.
+    const server = await startS3({ port: nextPorts(1), onRequest: () => ({ status: 503, code: 'SlowDown', message: 'too fast' }) });
     await expect(openS3(server).findObject('x')).rejects.toMatchObject({
       code: 'store_unreachable',
       message: `HEAD ${server.endpoint}/${bucket}/${prefix}x: 503 (tried ${limits.storeTriesMax} times)`,
