@@ -79,6 +79,13 @@ export async function runPavostore(args: readonly string[], input: string | Buff
   return await finished;
 }
 
+const progressLine = /^(reading|writing slices|syncing|publishing|verifying|comparing|backing up|restoring|checking)\b.*\n/gm;
+
+/** Without the lines that say how far it is: what takes more than 5 s writes some to its standard error. */
+export function withoutProgress({ stderr, ...rest }: Finished): Finished {
+  return { ...rest, stderr: stderr.replace(progressLine, '') };
+}
+
 /** Returns what `look` gives as soon as that is something; throws when it is nothing for too long. */
 export async function waitFor<T>(look: () => Promise<T | undefined>, what: string): Promise<T> {
   const deadlineMs = performance.now() + 30_000;

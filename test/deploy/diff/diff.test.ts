@@ -10,7 +10,7 @@ import { slicePath, versionPath } from '../../../shared/data-set.ts';
 import { keyHash32 } from '../../../shared/key-hash.ts';
 import { readSlice } from '../../../shared/slice-layout.ts';
 import { encodeRecords, publishRecords, type Records } from '../../data-sets.ts';
-import { makeFolder, runPavostore } from '../data-folder.ts';
+import { makeFolder, runPavostore, withoutProgress } from '../data-folder.ts';
 
 /** The same from the Maps: counts, and the keys of each kind in the order (hash, key). */
 function expectedDifference(before: Records, after: Records): Record<'added' | 'removed' | 'changed', string[]> {
@@ -185,7 +185,7 @@ test('the command shows counts and samples, for people and for machines', async 
     { sliceCount: 4 },
   );
   const human = await runPavostore(['diff', before.id, after.id, '--data', dataDir]);
-  expect(human).toMatchObject({ exitCode: 0, stderr: '' });
+  expect(withoutProgress(human)).toMatchObject({ exitCode: 0, stderr: '' });
   expect(human.stdout).toMatch(
     /^a {11}[0-9a-f]{32}, 2 entries in 2 slices\nb {11}[0-9a-f]{32}, 2 entries in 4 slices\nadded {7}1\nremoved {5}1\nchanged {5}1\nunchanged {3}0\n/,
   );
