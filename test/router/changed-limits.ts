@@ -4,9 +4,7 @@
 import { onTestFinished } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 
-type ChangedLimits = Partial<
-  Record<'hedgeDelayUnknownMs' | 'ejectSilenceMs' | 'memberGoneMs' | 'probeDelayMinMs' | 'probeDelayMaxMs', number>
->;
+type ChangedLimits = Partial<Record<'hedgeDelayUnknownMs' | 'ejectSilenceMs' | 'memberGoneMs' | 'probeDelayMinMs', number>>;
 
 /** Longer than any test. */
 export const neverMs = 60_000;

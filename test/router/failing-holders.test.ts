@@ -5,6 +5,7 @@ import type { MemberLane } from '../../router/member-lane.ts';
 import { limits } from '../../shared/limits.ts';
 import { randomFrom } from '../cluster/hostile-input.ts';
 import { OwnLoop } from '../own-loop.ts';
+import { changeLimits, neverMs } from './changed-limits.ts';
 import { TestEngine } from './engine-harness.ts';
 import { contentType, type FakeReply, FakeShard, honestReply } from './fake-shard.ts';
 
@@ -110,6 +111,8 @@ describe('of two holders', () => {
   });
 
   test('one that is late is not preferred before it answers', async () => {
+    // However long all of this takes, it is not ejected meanwhile.
+    changeLimits({ ejectSilenceMs: neverMs });
     await warmUp();
     const { promise: released, resolve: release } = Promise.withResolvers<void>();
     first.reply = (good, response, request) => void released.then(() => honestReply(good, response, request));
@@ -164,6 +167,7 @@ describe('of two holders', () => {
   });
 
   test('one that cuts connections off costs nothing but is ejected, and none of the budget', async () => {
+    changeLimits({ probeDelayMinMs: neverMs });
     first.reply = cutOff;
     for (const key of keysOfFirst('cut', 40)) expect(await engine.lookUp(key)).toEqual(found(key));
     expect(laneOf(first).health.ejectedFor).toBe('failures');
@@ -263,6 +267,8 @@ describe('of two holders', () => {
 
 describe('when all holders are silent', () => {
   test('keys wait as long as that may help, then fail at once instead of at their deadlines', async () => {
+    // A key that one of them is tried with is not refused.
+    changeLimits({ probeDelayMinMs: neverMs });
     await start(2, { deadlineMs: 3_000 });
     for (const shard of shards) shard.reply = silent;
     const early = lookUpTimed('early');
