@@ -14,6 +14,7 @@ import { verifyDataSet } from '../../../deploy/verify/verify.ts';
 import { readManifest, slicesPath, versionPath } from '../../../shared/data-set.ts';
 import { findDebris, makeFolder, runPavostore, startPavostore, waitFor } from '../data-folder.ts';
 import { hostileText } from '../reslice/hostile-text.ts';
+import { unsyncedEnv } from '../unsynced.ts';
 
 type Steps = { readonly files: readonly string[]; readonly workDir: string; readonly partCount: number; readonly options?: SourceOptions };
 
@@ -71,7 +72,7 @@ test('four processes map and seal, one of each killed and started again: byte fo
 /** Starts a step, kills it when it has begun to write, and checks that it is not complete. */
 async function killInTheMiddle(workDir: string, args: readonly string[]): Promise<void> {
   const before = await namesIn(workDir);
-  const { child, finished } = startPavostore(args);
+  const { child, finished } = startPavostore(args, unsyncedEnv);
   await waitFor(async () => await findBegun(workDir, before), 'a step at work');
   child.kill('SIGKILL');
   expect((await finished).signal).toBe('SIGKILL');

@@ -9,6 +9,7 @@ import { readCurrent, slicePath, slicesPath, versionPath } from '../../../shared
 import { PavostoreError } from '../../../shared/errors.ts';
 import { publishRecords } from '../../data-sets.ts';
 import { findDebris, makeFolder, readRecords, runPavostore, startPavostore, waitFor, withoutProgress } from '../data-folder.ts';
+import { unsyncedEnv } from '../unsynced.ts';
 import { hostileText } from './hostile-text.ts';
 
 async function makeDataSet(
@@ -161,7 +162,7 @@ test('an aborted reslice throws the reason and leaves nothing behind', async () 
 test('a reslice that is killed leaves the published version whole, and the next one works', async () => {
   const lines = Array.from({ length: 300_000 }, (_, i) => `key-${i} value-${i}\n`).join('');
   const { dataDir, file, folder, id } = await makeDataSet(lines, 64);
-  const { child, finished } = startPavostore(['reslice', '--slices', '4096', '--data', dataDir, '--jobs', '1']);
+  const { child, finished } = startPavostore(['reslice', '--slices', '4096', '--data', dataDir, '--jobs', '1'], unsyncedEnv);
   await waitFor(async () => await findWritten(dataDir), 'a written slice');
   child.kill('SIGKILL');
   expect((await finished).signal).toBe('SIGKILL');
