@@ -54,9 +54,10 @@ function cpuPerGetTable(result: CpuPerGetResult): string {
   const row = (title: string, cell: (contender: ContenderResult) => string): Row => [title, ...contenders.map(cell)];
   const rival = (cell: (contender: ContenderResult) => string) => (contender: ContenderResult) =>
     contender === ours ? '' : cell(contender);
+  const ourAddedMs = ours!.aloneMs - shardAloneMs;
   // What is before other data than the shards' adds nothing to them.
   const added = ({ name, aloneMs }: ContenderResult): string =>
-    name === 'webdis' ? '' : ratio((ours!.aloneMs - shardAloneMs) / (aloneMs - shardAloneMs));
+    name === 'webdis' ? '' : ifAny(Math.min(ourAddedMs, aloneMs - shardAloneMs), () => ratio(ourAddedMs / (aloneMs - shardAloneMs)));
   const head = [
     `${count(entries)} entries, values of ${valueSize} bytes, medians of ${pairs} rounds`,
     ...contenders.map(({ name }) => contenderTitles[name]),
@@ -232,8 +233,8 @@ function memoryShardTable({ entries, budget, cold, warm, hitRatio, rssMax, perSe
 
 function loadTable({ entries, rounds, sliceBytes, cpuSeconds, wallSeconds, digestCpuSeconds }: LoadBenchResult): string {
   const row = (title: string, cpu: number, wall?: number): Row => [
-    ...[title, `${cpu.toFixed(2)} s`, `${(sliceBytes / 1e9 / cpu).toFixed(2)} GB/s`],
-    wall === undefined ? '' : `${wall.toFixed(2)} s`,
+    ...[title, ifAny(cpu, () => `${cpu.toFixed(2)} s`), ifAny(cpu, () => `${(sliceBytes / 1e9 / cpu).toFixed(2)} GB/s`)],
+    wall === undefined ? '' : ifAny(wall, () => `${wall.toFixed(2)} s`),
   ];
   return table(
     [
@@ -367,6 +368,8 @@ const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(2)} GB`;
 const mebibytes = (bytes: number): string => String(Math.round(bytes / 2 ** 20));
 const millions = (value: number): string => String(Number((value / 1e6).toPrecision(2)));
 const plain = (value: number): string => String(Number(value.toPrecision(3)));
+/** For what one takes less what another one takes: at a small size nothing may be left of it. */
+const ifAny = (difference: number, cell: () => string): string => (difference > 0 ? cell() : 'not measurable');
 
 function spread({ median, lowest, highest }: Spread): string {
   return lowest === undefined ? ratio(median) : `${ratio(median)}, ${ratio(lowest)} to ${ratio(highest)}`;

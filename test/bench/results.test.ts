@@ -54,6 +54,25 @@ test('a rival that cannot do half of the rate is said to be unable', () => {
   expect(table).toContain('| what the router adds to a shard alone, over what this adds | | 0.50 |');
 });
 
+test('a difference of which nothing is left is said to be not measurable', () => {
+  const load = { entries: 1_000, rounds: 1, sliceBytes: 1e9, cpuSeconds: 0, wallSeconds: -0.1, digestCpuSeconds: 0.5 };
+  const table = tableOf('load', load);
+  expect(table).toContain('| a shard, less what an empty one takes | not measurable | not measurable | not measurable |');
+  expect(table).toContain('| 0.50 s | 2.00 GB/s | |');
+  const one = { median: 1, lowest: 1, highest: 1 };
+  const contender = { us: 30, frontUs: 20, ratio: one, frontRatio: one, perSecond: 40_000, half: undefined };
+  for (const aloneMs of [
+    [0.1, 0.03],
+    [0.1, 0.02],
+    [0.03, 0.1],
+  ]) {
+    const contenders = (['Pavostore', 'nginx'] as const).map((name, i) => ({ ...contender, name, aloneMs: aloneMs[i] }));
+    const shardGet = { us: 20, fastifyUs: 25, ratio: one };
+    const result = { entries: 1_000, valueSize: 90, pairs: 1, contenders, shardGet, shardAloneMs: 0.03, halfPerSecond: 20_000, checked: 1 };
+    expect(tableOf('cpu-per-get', result)).toContain('over what this adds | | not measurable |');
+  }
+});
+
 test('a result of no benchmark is refused', () => {
   expect(() => tableOf('nothing', {})).toThrow('nothing');
 });
