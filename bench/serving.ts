@@ -21,6 +21,10 @@ export type ServingOptions = {
   /** Mean, in bytes. */
   readonly valueSize: number;
   readonly shards: number;
+  /** One by default. */
+  readonly replicas?: number;
+  /** Of the router; by default its own. */
+  readonly deadlineMs?: number;
   /** Of each load: whole ones. */
   readonly seconds: number;
   /** Of each load, before. */
@@ -89,9 +93,9 @@ export async function measureServing<More extends object>(
   folder: string,
   askMore: (loaded: Loaded) => Promise<More>,
 ): Promise<ServingBase & More> {
-  const { entries, valueSize, shards, dataDir, log } = options;
+  const { entries, valueSize, shards, replicas = 1, deadlineMs, dataDir, log } = options;
   const startedMs = performance.now();
-  const cluster = await startCluster({ dataDir, shards, replicas: 1, hasCache: true, log });
+  const cluster = await startCluster({ dataDir, shards, replicas, hasCache: true, deadlineMs, log });
   try {
     const readySeconds = (performance.now() - startedMs) / 1_000;
     const pids = cluster.shards.map(({ pid }) => pid!);

@@ -28,6 +28,8 @@ export type SwapOptions = {
   readonly entries: number;
   readonly shards: number;
   readonly replicas: number;
+  /** Of the routers; by default their own. */
+  readonly deadlineMs?: number;
   /** Of the load, through one of two routers. */
   readonly perSecond: number;
   /** Of the load before and after. */
@@ -98,20 +100,21 @@ async function makeVersion(
 }
 
 async function measure(options: SwapOptions, dataDir: string, { old, next }: { old: Manifest; next: Manifest }): Promise<SwapResult> {
-  const { entries, shards, replicas, seconds, log } = options;
+  const { entries, shards, replicas, deadlineMs, seconds, log } = options;
+  const deadline = deadlineMs === undefined ? [] : ['--deadline', `${deadlineMs}ms`];
   const bytesOf = (name: string, names: readonly string[]): number =>
     Math.max(...[old, next].map((manifest) => bytesPlaced(manifest, { name, names, replicas })));
   const budgetOf = (name: string, names: readonly string[]): number => Math.floor(memoryShare * bytesOf(name, names));
   const cluster = new LocalCluster({
     ...{ dataDir, host: '127.0.0.1', port: 0, shardPort: 0, shards, replicas, logLevel: 'warn', onEvent: log },
-    routerArgs: ['--cache-size', '0'],
+    routerArgs: ['--cache-size', '0', ...deadline],
     shardArgsOf: (name, names) => ['--memory', String(budgetOf(name, names))],
   });
   let second: SupervisedProcess | undefined;
   try {
     await cluster.start();
     const { shardAddresses } = cluster;
-    const args = ['router', '--members', shardAddresses.join(','), '--port', '0', '--drain', '0s', '--log-level', 'warn'];
+    const args = ['router', '--members', shardAddresses.join(','), '--port', '0', '--drain', '0s', '--log-level', 'warn', ...deadline];
     second = new SupervisedProcess({ title: 'second router', args, onDeath: log });
     const routers = [cluster.routerAddress, `127.0.0.1:${await second.start()}`];
     await Promise.all(routers.map(untilServing));

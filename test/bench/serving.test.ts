@@ -11,8 +11,14 @@ import { expectTable } from './expect-table.ts';
 
 const log = (): void => {};
 
+/** Nothing here is about deadlines, or about shards that stand still: so on a busy machine nothing fails for these. */
+const patient = { replicas: 2, deadlineMs: 10_000 } as const;
+
 test('a small cluster is measured, every sampled answer right', { timeout: 120_000 }, async ({ skip }) => {
-  const result = await benchServing({ entries: 5_000, valueSize: 90, shards: 2, seconds: 1, warmUpSeconds: 0, samples: 500, log });
+  const result = await benchServing({
+    ...{ entries: 5_000, valueSize: 90, shards: 2, seconds: 1, warmUpSeconds: 0, samples: 500, log },
+    ...patient,
+  });
   if (!result) return skip('wrk is not installed');
   expect([result.answeredExactly, result.answeredMissing]).toEqual([500, 500]);
   expect(result.openLoop.statuses[200]).toBe(result.openLoop.requests);
@@ -35,7 +41,7 @@ test('a shard with less memory than data is measured, sampled values right', { t
 });
 
 test('a swap under load in tight memory is measured: nothing fails, and the memory comes back', { timeout: 120_000 }, async () => {
-  const result = await benchSwap({ entries: 20_000, shards: 2, replicas: 1, perSecond: 200, seconds: 1, log });
+  const result = await benchSwap({ entries: 20_000, shards: 2, perSecond: 200, seconds: 1, log, ...patient });
   expect([result.failed, result.wrong]).toEqual([0, 0]);
   expect(result.during.requests).toBeGreaterThan(100);
   expectTable('swap', result);
