@@ -257,6 +257,8 @@ export const limits = {
 
   // Tools.
   toolDeadlineMs: 5_000,
+  /** Polls of a member before a tool does without it: one may be lost, or be noticed too late by a tool that stood still itself. */
+  toolPollsMax: 3,
   toolReplySizeMax: 128 * MiB,
 
   // Versions, in the shard.
@@ -457,6 +459,7 @@ assert(limits.batchRequestSizeMax > limits.batchKeysMax * (limits.keySizeMax + 2
 assert(limits.publishLockWaitMs > limits.heartbeatStaleMs, 'a publisher outwaits the lock of a dead one');
 assert(limits.heartbeatStaleMs > 4 * limits.heartbeatIntervalMs, 'a slow heartbeat is not a dead one');
 assert(limits.pollDeadlineMs < limits.pollIntervalMs, 'polls of one member do not pile up');
+assert(limits.toolPollsMax * limits.pollDeadlineMs < limits.toolDeadlineMs, 'silent members take a tool no longer than one that is slow');
 assert(limits.memberSilentMs > 2 * limits.pollIntervalMs, 'one lost poll does not make a member dead');
 assert(limits.slicesRecalledMax >= 4 * limits.sliceCountMax, 'the placements of one decision are kept for the next');
 assert(limits.reportFreshMs > limits.pollIntervalMs, 'usual polls are fresh enough to decide upon');

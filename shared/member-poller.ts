@@ -70,6 +70,18 @@ export class MemberPoller {
     await this.pollAfresh(this.table.members.map(({ name }) => name));
   }
 
+  /** The listed addresses from which nobody has reported yet. */
+  get unheardAddresses(): readonly string[] {
+    return this.#listedAddresses.filter((address) => !this.table.reportFrom(address));
+  }
+
+  /** Asks those anew; resolves when each has answered or failed. */
+  async pollUnheard(): Promise<void> {
+    if (this.#closed) return;
+    await Promise.all(this.unheardAddresses.map((address) => this.#ask(address)));
+    this.#tell();
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#timer);

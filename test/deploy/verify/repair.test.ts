@@ -1,5 +1,5 @@
 import { cp, mkdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:http';
+import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
@@ -107,10 +107,33 @@ async function startShard(dataDir: string): Promise<string> {
   return address;
 }
 
+/** A server in front of a shard, until the test is over; returns its address. */
+async function startServer(onRequest: RequestListener): Promise<string> {
+  const server = createServer(onRequest);
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  onTestFinished(() => void server.close());
+  return `127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
 test('all that is damaged comes back from a shard that serves it', async () => {
   const { dataDir, manifest } = await makeDataSet();
   await damageAll(dataDir, manifest);
   const { problems, repaired } = await repairDataSet(dataDir, undefined, { members: await startShard((await makeDataSet()).dataDir) });
+  expect([problems, repaired.length]).toEqual([[], 5]);
+  await expectWhole(dataDir);
+});
+
+test('a shard that does not answer the first poll is asked again', async () => {
+  const { dataDir, manifest } = await makeDataSet();
+  await damageAll(dataDir, manifest);
+  const address = await startShard((await makeDataSet()).dataDir);
+  let polls = 0;
+  const members = await startServer(async (request, response) => {
+    if (request.url === '/status' && polls++ === 0) return;
+    const reply = await fetch(`http://${address}${request.url}`);
+    response.end(Buffer.from(await reply.arrayBuffer()));
+  });
+  const { problems, repaired } = await repairDataSet(dataDir, undefined, { members });
   expect([problems, repaired.length]).toEqual([[], 5]);
   await expectWhole(dataDir);
 });
@@ -143,16 +166,13 @@ test('a shard that is lost while it gives a slice does not keep the backup from 
   const place = await backUp(folder, dataDir, manifest);
   await damageAll(dataDir, manifest);
   const address = await startShard((await makeDataSet()).dataDir);
-  const losing = createServer(async (request, response) => {
+  const members = await startServer(async (request, response) => {
     const reply = await fetch(`http://${address}${request.url}`);
     const body = Buffer.from(await reply.arrayBuffer());
     response.setHeader('content-length', body.length);
     if (!request.url!.includes('/slices/')) return response.end(body);
     return response.write(body.subarray(0, 100), () => response.socket!.resetAndDestroy());
   });
-  await new Promise<void>((resolve) => losing.listen(0, '127.0.0.1', resolve));
-  onTestFinished(() => void losing.close());
-  const members = `127.0.0.1:${(losing.address() as AddressInfo).port}`;
   const events: string[] = [];
   const onEvent = (message: string): void => void events.push(message);
   const { problems, repaired } = await repairDataSet(dataDir, undefined, { members, backup: { place, options: {} }, onEvent });
