@@ -1,6 +1,6 @@
 // Looks at the processes of a cluster while a test disturbs some of them: how late the event loop of each is, as its `/status` says, and how much memory it
-// has. On a machine with few cores the one healthy holder of a slice may get none for a second; then its keys are 504 through no fault of anybody's. Such
-// a failure is excused when the loops show it, and never otherwise.
+// has. On a machine with few cores the one healthy holder of a slice may get none for a second; then its keys are 504 through no fault of anybody's, and the
+// next ones 503, since it is gone in the eyes of its router. Such a failure is excused when the loops show it, and never otherwise.
 //
 //     the loop's windows   |  500 ms  |  500 ms  |  500 ms  |
 //     looks                  ^    ^     ^    ^     ^    ^         each tells of the last whole window: of what was at most two windows before it
@@ -14,7 +14,7 @@ import { giveChildrenLimits } from './children-limits.ts';
 
 const windowMs = 500;
 const lookEveryMs = windowMs / 2;
-/** Of the time that there is for an answer: a request that waits for the rest of it as well is lost. */
+/** Of the time that there is for an answer, or until a silent shard is gone: whatever else takes its time does the rest. */
 const lateShare = 0.8;
 
 /** The windows of processes that are started from now on are as short as a watch needs them; returns what makes it undone. */
@@ -22,7 +22,14 @@ export function shortenLoopWindows(others: Parameters<typeof giveChildrenLimits>
   return giveChildrenLimits({ loopDelayWindowMs: windowMs, ...others });
 }
 
-export type FailedRequest = { readonly status: number; readonly startMs: number; readonly tookMs: number; readonly router: string };
+/** `said`: a text with the code of the problem. */
+export type FailedRequest = {
+  readonly status: number;
+  readonly said: string;
+  readonly startMs: number;
+  readonly tookMs: number;
+  readonly router: string;
+};
 
 type Look = { readonly fromMs: number; readonly toMs: number; readonly lateMs: number };
 type Disturbance = { readonly shard: string; readonly fromMs: number; toMs: number };
@@ -55,8 +62,7 @@ export class ClusterWatch {
 
   /** The most that a healthy process on the way of a request of this time may have added to it: the router, then a shard that nobody disturbed. */
   lateWithin(router: string, fromMs: number, toMs: number): number {
-    const shardsLateMs = this.#shards.map((shard) => this.#lateOf(shard, fromMs, toMs));
-    return this.#lateOf(router, fromMs, toMs) + Math.max(...shardsLateMs);
+    return this.#lateOf(router, fromMs, toMs) + this.#shardLateWithin(fromMs, toMs);
   }
 
   /** By how much a router may have been late to tell that a deadline was over. */
@@ -69,9 +75,11 @@ export class ClusterWatch {
     failures: readonly T[],
     deadlineMs: number,
   ): { readonly unexcused: readonly T[]; readonly excused: number } {
-    const isExcused = ({ status, router, startMs, tookMs }: T): boolean => {
-      if (status !== 504) return false;
+    const isExcused = ({ status, said, router, startMs, tookMs }: T): boolean => {
       const toMs = startMs + tookMs;
+      if (status === 503)
+        return said.includes('slice_unavailable') && this.#shardLateWithin(startMs, toMs) >= lateShare * limits.memberGoneMs;
+      if (status !== 504) return false;
       const lateMs = Math.max(this.lateWithin(router, startMs, toMs), this.own.worstWithin(startMs, toMs));
       return lateMs >= lateShare * (deadlineMs - this.#waitedWithin(startMs, toMs, deadlineMs));
     };
@@ -79,7 +87,7 @@ export class ClusterWatch {
     const excused = failures.length - unexcused.length;
     if (excused > 0)
       console.log(
-        `${excused} of ${failures.length} failures are 504 of a router or a holder that did not get a core for as long as there was time`,
+        `${excused} of ${failures.length} failures are 504 or 503 for want of a core: a router or a holder got none for as long as there was time`,
       );
     return { unexcused, excused };
   }
@@ -100,6 +108,10 @@ export class ClusterWatch {
   #waitedWithin(fromMs: number, toMs: number, deadlineMs: number): number {
     const isDisturbed = this.#disturbances.some((each) => each.fromMs < toMs && each.toMs > fromMs);
     return isDisturbed && deadlineMs > limits.ejectSilenceMs ? limits.ejectSilenceMs : 0;
+  }
+
+  #shardLateWithin(fromMs: number, toMs: number): number {
+    return Math.max(...this.#shards.map((shard) => this.#lateOf(shard, fromMs, toMs)));
   }
 
   #lateOf(address: string, fromMs: number, toMs: number): number {
