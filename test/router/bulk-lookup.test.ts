@@ -4,6 +4,7 @@ import type { ServerResponse } from 'node:http';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 import { randomFrom } from '../cluster/hostile-input.ts';
+import { changeLimits, nobodyIsLate } from './changed-limits.ts';
 import { TestEngine } from './engine-harness.ts';
 import { type FakeReply, FakeShard, honestReply, statusOfKey } from './fake-shard.ts';
 
@@ -62,6 +63,7 @@ describe('the keys of an /mget', () => {
   });
 
   test('go where the slice is, each by its own way when the first one asked has not got it', async () => {
+    changeLimits(nobodyIsLate);
     await start(2);
     for (const status of ['notHeld', 'loading', 'corrupt'] as const) {
       const before = engine.engine.counts.retries;

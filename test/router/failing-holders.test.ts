@@ -5,7 +5,7 @@ import type { MemberLane } from '../../router/member-lane.ts';
 import { limits } from '../../shared/limits.ts';
 import { randomFrom } from '../cluster/hostile-input.ts';
 import { OwnLoop } from '../own-loop.ts';
-import { changeLimits, neverMs } from './changed-limits.ts';
+import { changeLimits, neverMs, nobodyIsLate } from './changed-limits.ts';
 import { TestEngine } from './engine-harness.ts';
 import { contentType, type FakeReply, FakeShard, honestReply } from './fake-shard.ts';
 
@@ -167,7 +167,7 @@ describe('of two holders', () => {
   });
 
   test('one that cuts connections off costs nothing but is ejected, and none of the budget', async () => {
-    changeLimits({ probeDelayMinMs: neverMs });
+    changeLimits({ probeDelayMinMs: neverMs, ...nobodyIsLate });
     first.reply = cutOff;
     for (const key of keysOfFirst('cut', 40)) expect(await engine.lookUp(key)).toEqual(found(key));
     expect(laneOf(first).health.ejectedFor).toBe('failures');
@@ -236,6 +236,7 @@ describe('of two holders', () => {
   });
 
   test('beyond the budget keys fail, and are counted', async () => {
+    changeLimits(nobodyIsLate);
     first.reply = wrong;
     const keys = keysOfFirst('many', 600);
     const outcomes = await lookUpAll(keys);

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { limits } from '../../shared/limits.ts';
+import { changeLimits, nobodyIsLate } from './changed-limits.ts';
 import { TestEngine } from './engine-harness.ts';
 import { contentType, type FakeAnswer, type FakeReply, FakeShard, honestReply } from './fake-shard.ts';
 
@@ -135,6 +136,7 @@ describe('with two holders', () => {
   });
 
   test('missing is an answer: nobody else is asked', async () => {
+    changeLimits(nobodyIsLate);
     first.answer = () => 'missing';
     expect(await engine.lookUp('k')).toBe('missing');
     expect(second.batches).toEqual([]);
