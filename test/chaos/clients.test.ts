@@ -24,7 +24,7 @@ let cluster: TestCluster;
 
 beforeAll(async () => {
   const undoLimits = giveChildrenLimits({ serverKeepAliveMs: keepAliveMs, clientKeepAliveMs: 1_000, socketSilentMs: 250 });
-  cluster = await TestCluster.start({ shards: 3, replicas: 2, records, routerArgs: ['--cache-size', '0'] });
+  cluster = await TestCluster.start({ shards: 3, replicas: 2, records, routerArgs: ['--cache-size', '0', '--deadline', '10s'] });
   undoLimits();
 });
 afterAll(async () => await cluster.close());

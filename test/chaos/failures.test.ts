@@ -11,7 +11,7 @@ import { randomFrom } from '../cluster/hostile-input.ts';
 import { OwnLoop } from '../own-loop.ts';
 import { ask, getRequest, RawConnection } from '../raw-http.ts';
 import { ClientLoad, type Failure, formatLatencies, latenciesOf } from './client-load.ts';
-import { ClusterWatch, shortenLoopWindows } from './cluster-watch.ts';
+import { ClusterWatch, type FailedRequest, shortenLoopWindows } from './cluster-watch.ts';
 
 const seed = Number(process.env.TEST_SEED ?? Date.now() % 2 ** 32);
 const chaosSeconds = Number(process.env.CHAOS_SECONDS ?? 18);
@@ -125,6 +125,8 @@ test('all holders of some slices gone: these are 503 at once and named, the othe
   const kept = new Set<number>();
   forEachSlice(parseStatusReport(report.toString(), 'shard 2').versions[0]!.slices.kept, (slice) => kept.add(slice));
   const isLost = (key: string): boolean => !kept.has(cluster.sliceOf(key));
+  const watching = startWatch();
+  const areOver = [0, 1].map((i) => watching.disturbs(cluster.cluster.shardAddresses[i]!));
   // Stopped, not killed: their supervisor would have them back at once.
   for (const shard of [first, second]) process.kill(shard!.pid!, 'SIGSTOP');
   await vi.waitFor(async () => expect((await statusOf(routers[0]!)).slicesAbsent).not.toEqual({}), waiting);
@@ -139,6 +141,7 @@ test('all holders of some slices gone: these are 503 at once and named, the othe
   expect(named).toEqual(lostSlices);
   const tookMs: number[] = [];
   const othersTookMs: number[] = [];
+  const failures: FailedRequest[] = [];
   const own = new OwnLoop();
   const connection = await RawConnection.open(routers[0]!);
   for (const [i, [key, value]] of [...records].entries()) {
@@ -148,21 +151,28 @@ test('all holders of some slices gone: these are 503 at once and named, the othe
     const { status, headers, body } = await connection.next();
     (isLost(key) ? tookMs : othersTookMs).push(own.answeredSince(startMs));
     if (isLost(key)) expect([status, headers.get('retry-after')]).toEqual([503, '1']);
-    else expect([status, body.equals(value)]).toEqual([200, true]);
+    else if (status < 500) expect([status, body.equals(value)]).toEqual([200, true]);
+    else failures.push({ status, said: body.toString(), router: routers[0]!, startMs, tookMs: performance.now() - startMs });
   }
   connection.close();
   own.close();
   const [lost, others] = [latenciesOf(tookMs), latenciesOf(othersTookMs)];
   console.log(`keys without a holder, 503, one after the other: ${formatLatencies(lost)}\nthe others: ${formatLatencies(others)}`);
   expect(lost.count).toBeGreaterThan(50);
-  expect(lost.p50Ms).toBeLessThanOrEqual(10);
+  // Asked in turn with the others: a router that is late is so for both.
+  expect(lost.p50Ms).toBeLessThanOrEqual(10 + others.p50Ms);
   for (const shard of [first, second]) process.kill(shard!.pid!, 'SIGCONT');
   await untilAllAreBack({ hasLoad: false });
+  for (const isOver of areOver) isOver();
   expect(pids).toEqual([cluster.cluster.router.pid]);
   for (const [key, value] of [...records].slice(0, 300)) {
+    const startMs = performance.now();
     const { status, body } = await ask(routers[0]!, getRequest(`/get?key=${encodeURIComponent(key)}`));
-    expect([status, body.equals(value)]).toEqual([200, true]);
+    if (status < 500) expect([status, body.equals(value)]).toEqual([200, true]);
+    else failures.push({ status, said: body.toString(), router: routers[0]!, startMs, tookMs: performance.now() - startMs });
   }
+  await watching.stop();
+  expect(watching.judge(failures, limits.deadlineDefaultMs).unexcused).toEqual([]);
 });
 
 test('random kills, stops and restarts of shards: nothing wrong, nothing failed', { timeout: 1_000 * chaosSeconds + 120_000 }, async () => {

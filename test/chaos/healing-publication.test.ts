@@ -34,7 +34,7 @@ async function start(memory: string): Promise<void> {
   cluster = await TestCluster.start({
     shards: 3,
     replicas: 2,
-    routerArgs: ['--cache-size', '0'],
+    routerArgs: ['--cache-size', '0', '--deadline', '10s'],
     shardArgsOf: (shard) => (shard === 1 ? ['--memory', memory] : []),
     prepare: async (dataDir) => {
       data = new PublishedData(dataDir, keyCount, { valueSize });

@@ -60,7 +60,8 @@ beforeAll(async () => {
   for (const host of ['router', ...shards]) network.setNameServer(host, network.testAddress);
   publishRecords(join(folder, 'data'), records, { sliceCount: 64 });
   names.answer = shards.slice(0, 2).map((shard) => network.addressOf(shard));
-  await Promise.all([startShard('shard-0'), startShard('shard-1'), start('router', 'router', '--cache-size', '0', '--drain', '0s')]);
+  const routerArgs = ['--cache-size', '0', '--drain', '0s', '--deadline', '10s'];
+  await Promise.all([startShard('shard-0'), startShard('shard-1'), start('router', 'router', ...routerArgs)]);
   address = `${network.addressOf('router')}:${port}`;
   await vi.waitFor(async () => expect((await statusOf(address)).version).not.toBeNull(), waiting);
   await vi.waitFor(async () => await expectMembers(['shard-0', 'shard-1']), waiting);

@@ -31,16 +31,18 @@ let routers: readonly string[];
 let loads: readonly CheckedLoad[];
 
 beforeAll(async () => {
+  const routerArgs = ['--deadline', '10s'];
   cluster = await TestCluster.start({
     shards: 3,
     replicas: 2,
+    routerArgs,
     prepare: async (dataDir) => {
       dataDirPublished = dataDir;
       data = new PublishedData(dataDir, entries);
       await data.publishNew(64);
     },
   });
-  routers = [cluster.address, await cluster.startRouter([])];
+  routers = [cluster.address, await cluster.startRouter(routerArgs)];
   loads = routers.map((address, i) => new CheckedLoad(address, data, { seed: seed + 100 * i, connections: 8 }));
 });
 

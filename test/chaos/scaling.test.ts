@@ -169,7 +169,8 @@ beforeAll(async () => {
   giveChildrenLimits({ memberReturnMs: limits.memberReturnMs / 2 });
   publishRecords(join(folder, 'data'), records, { sliceCount });
   await Promise.all([0, 1, 2].map((i) => startShard(nameOf(i))));
-  router = child('router', ['router', '--members', 'dns+srv://_pavostore._tcp.shards.test', '--port', '0', '--cache-size', '0']);
+  const routerArgs = ['--port', '0', '--cache-size', '0', '--deadline', '10s'];
+  router = child('router', ['router', '--members', 'dns+srv://_pavostore._tcp.shards.test', ...routerArgs]);
   address = `127.0.0.1:${await router.start()}`;
   sampling = sampleHolders();
   await untilPlaced();

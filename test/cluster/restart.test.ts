@@ -26,6 +26,7 @@ async function startCluster(): Promise<TestCluster> {
   return await TestCluster.start({
     shards,
     replicas: 2,
+    routerArgs: ['--deadline', '30s'],
     prepare: async (dataDir) => {
       data = new PublishedData(dataDir, 300);
       a = await data.publishNew(16);

@@ -1,12 +1,13 @@
 // The Compose file on a real engine: what a user gets from `docker compose up`. Skipped, with the reason, where no engine runs.
 
 import { execFile, execFileSync, type SpawnSyncReturns, spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { Ajv2019 } from 'ajv/dist/2019.js';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { parse } from 'yaml';
+import { parse, stringify } from 'yaml';
 
 const root = join(import.meta.dirname, '../..');
 const project = `pavostore-test-${process.pid}`;
@@ -15,6 +16,13 @@ const frontPort = '18000';
 /** Made here from Debian's nginx, so that no registry is needed. */
 const nginxImage = 'pavostore-test-nginx';
 const run = promisify(execFile);
+
+/** Laid over the Compose file: the machine may be busy, and what is asserted here is what is answered, not how soon. */
+const folder = mkdtempSync(join(tmpdir(), 'pavostore-compose-'));
+const overlay = join(folder, 'deadline.yml');
+const patient = { environment: { PAVOSTORE_DEADLINE: '30s' } };
+writeFileSync(overlay, stringify({ services: { router: patient, 'router-b': patient } }));
+afterAll(() => rmSync(folder, { recursive: true }));
 
 const compose = ((): readonly string[] | undefined => {
   if (spawnSync('docker', ['info']).status !== 0) return undefined;
@@ -25,7 +33,7 @@ if (!compose) console.log('containers: skipped, no container engine with Compose
 
 async function up(...args: string[]): Promise<void> {
   const [program, ...before] = compose!;
-  await run(program!, [...before, '-p', project, ...args], {
+  await run(program!, [...before, '-p', project, '-f', 'docker-compose.yml', '-f', overlay, ...args], {
     cwd: root,
     env: { ...process.env, PAVOSTORE_PORT: port, PAVOSTORE_FRONT_PORT: frontPort, PAVOSTORE_NGINX: nginxImage },
     maxBuffer: 1 << 26,

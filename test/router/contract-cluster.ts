@@ -32,8 +32,9 @@ export const contractRecords: Records = new Map<string, Buffer>([
   ['big1', bigValue],
 ]);
 
+/** Its router has time for large values on a busy machine. */
 export async function startContractCluster(records = contractRecords): Promise<TestCluster> {
-  return await TestCluster.start({ records, sliceCount: 16 });
+  return await TestCluster.start({ records, sliceCount: 16, routerArgs: ['--deadline', '30s'] });
 }
 
 /** The code of a problem, after checking that it is one as RFC 9457 has it; fails otherwise. */
