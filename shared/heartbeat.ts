@@ -3,7 +3,7 @@
 // system wrote: the heartbeat's and that of a probe file touched just now.
 
 import { randomBytes } from 'node:crypto';
-import { rm, stat, writeFile } from 'node:fs/promises';
+import { open, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { limits } from './limits.ts';
 
@@ -28,8 +28,9 @@ export class Heartbeat {
   }
 
   async #beat(): Promise<void> {
-    // `r+`: a heartbeat that somebody removed or took over must not come back to life.
-    await writeFile(this.#path, this.#text, { flag: 'r+' });
+    // A heartbeat that somebody removed or took over must not come back to life. What is open here is one of the two, whatever becomes of the name.
+    await using file = await open(this.#path, 'r+');
+    if ((await file.readFile('utf8')) === this.#text) await file.write(this.#text, 0);
   }
 }
 

@@ -26,3 +26,23 @@ test('a heartbeat touches its file every few seconds until it is stopped, and ne
   expect(await isStale(path, 0)).toBeUndefined();
   expect(await readdir(folder)).toEqual([]);
 });
+
+test('a heartbeat that another one has taken over is left alone', async () => {
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+  onTestFinished(() => void vi.useRealTimers());
+  const folder = await makeFolder();
+  const [path, own] = [join(folder, 'heartbeat'), join(folder, 'own')];
+  for (const each of [path, own]) await writeFile(each, 'mine');
+  // The second one beats after the first: when its file is touched, the other's beat is under way at least.
+  const heartbeats = [new Heartbeat(path, 'mine'), new Heartbeat(own, 'mine')];
+  await rm(path);
+  await writeFile(path, 'another');
+  await utimes(path, 1, 1);
+  for (let beat = 0; beat < 3; beat++) {
+    await utimes(own, 1, 1);
+    vi.advanceTimersByTime(limits.heartbeatIntervalMs);
+    await waitFor(async () => ((await stat(own)).mtimeMs > 1_000 ? true : undefined), 'a beat');
+  }
+  for (const heartbeat of heartbeats) heartbeat.stop();
+  expect([await readFile(path, 'utf8'), (await stat(path)).mtimeMs]).toEqual(['another', 1_000]);
+});
