@@ -1,7 +1,7 @@
 // What a check of a slice says when the slice changes under it: the scrub takes its time, and the glance and the healer do not wait for it. Here the
 // scrub waits for nothing, and the test acts where it would wait.
 
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import type { SliceHealer } from '../../shard/heal.ts';
@@ -27,6 +27,8 @@ async function makeScrubber(onPiece: (bytesChecked: number) => void) {
   const manifest = publishRecords(dataDir, records, { sliceCount: 1 });
   const path = slicePath(versionPath(dataDir, manifest.id), slice);
   const good = readFileSync(path);
+  // Whatever changes it is seen, also within the same tick of the disk's clock.
+  utimesSync(path, 1, 1);
   const version = new HeldVersion(manifest, 1);
   const serve = (): void => version.keep(slice, viewSlice(Buffer.from(good), readSlice(good, 'slice').header));
   serve();
