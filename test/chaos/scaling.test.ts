@@ -13,6 +13,7 @@ import { forEachSlice } from '../../shared/slice-ranges.ts';
 import { parseStatusReport, type StatusReport } from '../../shared/status-report.ts';
 import { lookDeadline, statusOf } from '../cluster/cluster-harness.ts';
 import { Load, type Sample } from '../cluster/load.ts';
+import { nextPorts } from '../cluster/test-ports.ts';
 import { publishRecords } from '../data-sets.ts';
 import { ask, getRequest } from '../raw-http.ts';
 import { giveChildrenLimits } from './children-limits.ts';
@@ -20,7 +21,7 @@ import { giveChildrenLimits } from './children-limits.ts';
 const seed = Number(process.env.TEST_SEED ?? Date.now() % 2 ** 32);
 console.log(`the load of scaling.test.ts: TEST_SEED=${seed}`);
 
-const port = 21_800;
+const port = nextPorts(1);
 const sliceCount = 64;
 const replicas = 2;
 /** Moves from three shards to five, and back: what the two take over. */
@@ -37,7 +38,6 @@ const isTrue = ({ key, status, said }: Sample): boolean =>
 type Kept = { readonly incarnation: string; readonly slices: ReadonlySet<number>; readonly held: ReadonlySet<number> };
 
 const folder = mkdtempSync(join(tmpdir(), 'pavostore-scaling-'));
-const names = join(folder, 'names.json');
 const running = new Map<string, SupervisedProcess>();
 const deaths: string[] = [];
 let router: SupervisedProcess;
@@ -58,25 +58,41 @@ let sampling: Promise<void>;
 const nameOf = (i: number): string => `shard-${i}`;
 const addressOf = (name: string): string => `127.0.1.${1 + Number(name.split('-')[1])}:${port}`;
 
+/** What a process is told about the name: nothing as long as the file is not there. */
+const namesFor = (name: string): string => join(folder, `names-of-${name}.json`);
+
+/** Tells all processes. */
 function publishNames(): void {
-  writeFileSync(`${names}.new`, JSON.stringify([...running.keys()].map(addressOf)));
-  renameSync(`${names}.new`, names);
+  for (const path of ['router', ...running.keys()].map(namesFor)) {
+    writeFileSync(`${path}.new`, JSON.stringify([...running.keys()].map(addressOf)));
+    renameSync(`${path}.new`, path);
+  }
 }
 
-function child(title: string, args: readonly string[]): SupervisedProcess {
-  return new SupervisedProcess({ title, args: [...args, '--log-level', 'silent'], onDeath: (message) => deaths.push(message) });
+function child(name: string, args: readonly string[]): SupervisedProcess {
+  return new SupervisedProcess({ title: name, args: [...args, '--log-level', 'silent'], onDeath: (message) => deaths.push(message) });
 }
 
-async function startShard(name: string): Promise<void> {
+/** Resolves to its port once it listens. */
+async function start(started: SupervisedProcess): Promise<number> {
+  process.env.SCRIPTED_NAMES = namesFor(started.title);
+  return await started.start();
+}
+
+/** They come at once: on a busy machine one may be up seconds before another, and neither knows of anybody, nor is known, before all listen. */
+async function startShards(...names: readonly string[]): Promise<void> {
   const members = `dns://shards.test:${port}`;
-  const host = addressOf(name).split(':')[0]!;
-  const shard = child(name, [
-    ...['shard', '--data', join(folder, 'data'), '--host', host, '--port', String(port)],
-    ...['--name', name, '--members', members, '--replicas', String(replicas)],
-  ]);
-  running.set(name, shard);
+  for (const name of names) {
+    rmSync(namesFor(name), { force: true });
+    const host = addressOf(name).split(':')[0]!;
+    const shard = child(name, [
+      ...['shard', '--data', join(folder, 'data'), '--host', host, '--port', String(port)],
+      ...['--name', name, '--members', members, '--replicas', String(replicas)],
+    ]);
+    running.set(name, shard);
+  }
+  await Promise.all(names.map((name) => start(running.get(name)!)));
   publishNames();
-  await shard.start();
 }
 
 async function stopShard(name: string): Promise<void> {
@@ -163,15 +179,14 @@ async function untilLooked(): Promise<void> {
 }
 
 beforeAll(async () => {
-  process.env.SCRIPTED_NAMES = names;
   process.env.NODE_OPTIONS = `--import=${fileURLToPath(new URL('../cluster/scripted-names.ts', import.meta.url))}`;
   // Half of the real time: what a shard that went leaves behind is replicated sooner, and a restart takes still less by far.
   giveChildrenLimits({ memberReturnMs: limits.memberReturnMs / 2 });
   publishRecords(join(folder, 'data'), records, { sliceCount });
-  await Promise.all([0, 1, 2].map((i) => startShard(nameOf(i))));
+  await startShards(...[0, 1, 2].map(nameOf));
   const routerArgs = ['--port', '0', '--cache-size', '0', '--deadline', '10s'];
   router = child('router', ['router', '--members', 'dns+srv://_pavostore._tcp.shards.test', ...routerArgs]);
-  address = `127.0.0.1:${await router.start()}`;
+  address = `127.0.0.1:${await start(router)}`;
   sampling = sampleHolders();
   await untilPlaced();
   await vi.waitFor(async () => expect(await statusOf(address)).toMatchObject({ degraded: false, slicesAbsent: {} }), waiting);
@@ -205,7 +220,7 @@ function expectNothingLost(): void {
 
 test('two shards more take their part, with hardly a move that was not needed', async () => {
   moves = 0;
-  await Promise.all([3, 4].map((i) => startShard(nameOf(i))));
+  await startShards(...[3, 4].map(nameOf));
   await untilPlaced();
   console.log(`3 to 5 shards: ${moves} slices loaded, ideal ${ideal}`);
   expect(moves).toBeLessThanOrEqual(1.2 * ideal);
@@ -224,7 +239,7 @@ test('two that are told to leave at once go when the others have what only these
 
 test('two that come one after the other, and go so, move little more', async () => {
   for (const i of [5, 6]) {
-    await startShard(nameOf(i));
+    await startShards(nameOf(i));
     await untilLoaded();
   }
   await untilPlaced();
@@ -249,7 +264,7 @@ test('a rolling restart moves nothing', async () => {
     const startedMs = performance.now();
     await stopShard(name);
     const goneMs = performance.now() - startedMs;
-    await startShard(name);
+    await startShards(name);
     await untilPlaced();
     console.log(`${name}: gone after ${Math.round(goneMs)} ms, back after ${Math.round(performance.now() - startedMs)} ms`);
     await pause(1_500);
