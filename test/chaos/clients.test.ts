@@ -17,6 +17,8 @@ console.log(`clients.test.ts: TEST_SEED=${seed}`);
 
 /** Idle connections are kept for so long in this test; as clients are told. */
 const keepAliveMs = 2_000;
+/** A request that this process sends so much too late may find its connection ended, and rightly so: the server keeps it for twice as much longer. */
+const lateMsMax = limits.serverKeepAliveSlackMs / 2;
 const records = new Map(Array.from({ length: 2_000 }, (_, i) => [`key ${i}`, Buffer.from(`value of ${i}`)]));
 const keys = [...records.keys()];
 
@@ -35,6 +37,7 @@ test('requests spaced around the time that idle connections are kept: not one is
   const random = randomFrom(seed);
   let asked = 0;
   let reopened = 0;
+  let late = 0;
   const client = async (): Promise<void> => {
     // They should not all ask at once.
     await pause(random() % keepAliveMs);
@@ -42,14 +45,17 @@ test('requests spaced around the time that idle connections are kept: not one is
     while (asked < requests) {
       asked++;
       const key = keys[random() % keys.length]!;
+      const askedMs = performance.now();
       connection.write(getRequest(`/get?key=${percentEncode(key)}`));
       const { body, headers } = await connection.next();
       expect(body).toEqual(records.get(key));
       expect(headers.get('keep-alive')).toBe(`timeout=${keepAliveMs / 1_000}`);
       const idleMs = keepAliveMs - 200 + (random() % 400);
       await pause(idleMs);
+      const isLate = performance.now() - askedMs > idleMs + lateMsMax;
+      if (isLate) late++;
       // Whoever was told so opens another one by then.
-      if (idleMs <= keepAliveMs) continue;
+      if (idleMs <= keepAliveMs && !isLate) continue;
       reopened++;
       connection.close();
       connection = await RawConnection.open(cluster.address);
@@ -58,18 +64,25 @@ test('requests spaced around the time that idle connections are kept: not one is
   };
   await Promise.all(Array.from({ length: connections }, client));
   console.log(
-    `${asked} requests after ${keepAliveMs - 200} to ${keepAliveMs + 200} ms of silence, ${reopened} of them over a new connection: none lost`,
+    `${asked} requests after ${keepAliveMs - 200} to ${keepAliveMs + 200} ms of silence, ${reopened} of them over a new connection, ${late} since this process was late: none lost`,
   );
+  expect(reopened).toBeLessThan(0.9 * requests);
 });
 
-test('a connection is kept for longer than its client is told', async () => {
+test('a connection is kept for longer than its client is told', async ({ skip }) => {
   const connections = await Promise.all(Array.from({ length: 100 }, async () => await RawConnection.open(cluster.address)));
+  const askedMs = performance.now();
   for (const connection of connections) connection.write(getRequest('/get?key=key%201'));
   for (const connection of connections) await connection.next();
-  await pause(keepAliveMs + limits.serverKeepAliveSlackMs / 4);
+  const idleMs = keepAliveMs + limits.serverKeepAliveSlackMs / 4;
+  await pause(idleMs);
+  const startMs = performance.now();
+  if (startMs - askedMs > idleMs + lateMsMax) {
+    for (const connection of connections) connection.close();
+    skip('this process was too late to ask again');
+  }
   for (const connection of connections) connection.write(getRequest('/get?key=key%202'));
   for (const connection of connections) expect((await connection.next()).body.toString()).toBe('value of 2');
-  const startMs = performance.now();
   await Promise.all(connections.map(async (connection) => await connection.ended()));
   expect(performance.now() - startMs).toBeGreaterThan(keepAliveMs);
 });
