@@ -6,7 +6,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { freePorts } from '../deploy/serve/free-ports.ts';
+import { freePorts } from '../shared/free-ports.ts';
 import { childrenOf } from './process-cpu.ts';
 
 export function isInstalled(program: string): boolean {

@@ -8,8 +8,7 @@
 
 import type { ChildProcess } from 'node:child_process';
 import cluster from 'node:cluster';
-import { createServer } from 'node:net';
-import { PavostoreError } from '../shared/errors.ts';
+import { freePorts } from '../shared/free-ports.ts';
 import { limits } from '../shared/limits.ts';
 import { SupervisedProcess } from '../shared/supervised-process.ts';
 import { giveBackUntaken } from './hand-over.ts';
@@ -55,7 +54,7 @@ export class WorkerGroup {
   async start(): Promise<number> {
     const { host, port } = this.#options;
     // Asked for before: a port that the first worker picked would be another one after the death of all.
-    this.#port = port === 0 ? await findFreePort(host) : port;
+    this.#port = port === 0 ? (await freePorts({ host, first: 0, count: 1, purpose: 'the workers' }))[0]! : port;
     try {
       await Promise.all(this.workers.map((worker) => worker.start()));
     } catch (error) {
@@ -103,17 +102,4 @@ export class WorkerGroup {
     // One that dies just now is told nothing.
     for (const child of this.#children) if (child?.connected) child.send(message, () => {});
   }
-}
-
-async function findFreePort(host: string): Promise<number> {
-  const probe = createServer();
-  return await new Promise((resolve, reject) => {
-    probe.once('error', (cause: Error) =>
-      reject(new PavostoreError('address_unavailable', `${host}: ${cause.message}; give another --host`, { cause })),
-    );
-    probe.listen({ host, port: 0 }, () => {
-      const { port } = probe.address() as { port: number };
-      probe.close(() => resolve(port));
-    });
-  });
 }

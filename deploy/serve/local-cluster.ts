@@ -2,11 +2,11 @@
 
 import { WorkerGroup } from '../../router/worker-group.ts';
 import { PavostoreError } from '../../shared/errors.ts';
+import { freePorts } from '../../shared/free-ports.ts';
 import { HttpClient } from '../../shared/http-client.ts';
 import { limits } from '../../shared/limits.ts';
 import { joinAddress } from '../../shared/member-source.ts';
 import type { SupervisedProcess as SupervisedChild } from '../../shared/supervised-process.ts';
-import { freePorts } from './free-ports.ts';
 import { program, SupervisedProcess, withoutOwnVariables } from './supervised-process.ts';
 
 export type LocalClusterOptions = {

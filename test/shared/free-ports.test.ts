@@ -1,8 +1,8 @@
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { expect, test } from 'vitest';
-import { freePorts } from '../../../deploy/serve/free-ports.ts';
-import { nextPorts } from '../../cluster/test-ports.ts';
+import { freePorts } from '../../shared/free-ports.ts';
+import { nextPorts } from '../cluster/test-ports.ts';
 
 const search = { host: '127.0.0.1', purpose: 'a test' };
 

@@ -5,8 +5,8 @@
 
 import { randomInt } from 'node:crypto';
 import { createServer } from 'node:net';
-import { PavostoreError } from '../../shared/errors.ts';
-import { limits } from '../../shared/limits.ts';
+import { PavostoreError } from './errors.ts';
+import { limits } from './limits.ts';
 
 export type PortSearch = {
   /** Where they are to be listened on. */
