@@ -94,12 +94,13 @@ test.each([
     const refused = samples.filter(({ status }) => status >= 500).map((sample) => ({ ...sample, router: router() }));
     const { unexcused: failed, excused } = watch.judge(refused, deadlineMs);
     const failedAfter = failed.filter(({ startMs }) => startMs > foundOutMs);
-    // Without what this process and the router were late by.
-    const ownTimes = samples.map(({ startMs, tookMs }) => tookMs - watch.own.worstWithin(startMs, startMs + tookMs));
-    const inTime = ownTimes.filter((tookMs) => tookMs <= 1.2 * deadlineMs).length;
-    const slowestMs = Math.max(
-      ...ownTimes.map((tookMs, i) => tookMs - (tookMs > deadlineMs ? watch.routerLateIn(router(), samples[i]!) : 0)),
-    );
+    // Without what this process and, beyond the deadline, the router were late by.
+    const times = samples.map((sample) => {
+      const ownMs = sample.tookMs - watch.own.worstWithin(sample.startMs, sample.startMs + sample.tookMs);
+      return ownMs > deadlineMs ? ownMs - watch.routerLateIn(router(), sample) : ownMs;
+    });
+    const inTime = times.filter((tookMs) => tookMs <= 1.2 * deadlineMs).length;
+    const slowestMs = Math.max(...times);
     console.log(
       `deadline ${name}: ${samples.length} requests, ${failed.length} failed (and ${excused} for want of a core), ${failedAfter.length} of them after it was found out; ` +
         `slowest ${slowestMs.toFixed(0)} ms; back ${(backMs - continuedMs).toFixed(0)} ms after SIGCONT; ${JSON.stringify(said(samples))} ${JSON.stringify(after.keys)}`,
